@@ -1,0 +1,201 @@
+"""Avro in Confluent's wire format (0x00, 4-byte schema id, body) to and from the types of events.py.
+
+Schema ids stand in the committed schemas/schemas.lock. A committed schema never changes: a new version is
+a new file that is FULL_TRANSITIVE-compatible with all older ones. ``python -m services.kernel.codec --check``
+verifies that (with the ``avro`` package); ``--lock`` adds new schema files to the lock.
+fastavro encodes and decodes: 9 µs and 8 µs for an event where ``avro`` takes 130 and 68.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fastavro
+import msgspec
+from fastavro.schema import SchemaParseException
+
+from services.kernel.events import RECORDS, Record
+from services.kernel.outcome import BadRecord
+
+FOLDER = Path(__file__).resolve().parents[2] / "schemas"
+LOCK = FOLDER / "schemas.lock"
+HEADER_SIZE = 5
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A locked schema: which record and version it is, and its parsed form."""
+
+    record: str
+    version: int
+    parsed: Any
+
+
+@cache
+def _by_id() -> dict[int, _Known]:
+    lock = json.loads(LOCK.read_text())
+    return {
+        entry["id"]: _Known(record, int(version), fastavro.parse_schema(_read(record, int(version))))
+        for record, versions in lock.items()
+        for version, entry in versions.items()
+    }
+
+
+@cache
+def _writer(kind: type[Record]) -> tuple[bytes, Any]:
+    """Wire header and parsed schema with which that type is written."""
+    for schema_id, known in _by_id().items():
+        if (known.record, known.version) == (kind.schema, kind.schema_version):
+            return b"\x00" + schema_id.to_bytes(4, "big"), known.parsed
+    raise LookupError(f"{kind.schema} version {kind.schema_version} is not in {LOCK.name}")
+
+
+@cache
+def _reader(kind: type[Record]) -> dict[bytes, Any]:
+    """Wire headers that decode to that type, with the schema each was written with."""
+    return {
+        b"\x00" + schema_id.to_bytes(4, "big"): known.parsed
+        for schema_id, known in _by_id().items()
+        if known.record == kind.schema
+    }
+
+
+def encode(record: Record) -> bytes:
+    """The record's wire format. Raises BadRecord("unencodable") when a field does not fit the schema."""
+    header, schema = _writer(type(record))
+    buffer = BytesIO()
+    buffer.write(header)
+    try:
+        fastavro.schemaless_writer(buffer, schema, msgspec.to_builtins(record, builtin_types=(bytes,)))
+    except (ValueError, TypeError, UnicodeError, OverflowError) as error:
+        raise BadRecord("unencodable", type(error).__name__) from None
+    return buffer.getvalue()
+
+
+def decode(kind: type[R], data: bytes | None) -> R:
+    """The record of that wire format; what an older schema lacks takes the newer one's default.
+
+    Raises BadRecord: "not_avro" for anything that is not our wire format, "unknown_schema" for an id
+    that the lock does not know or that belongs to another record, "undecodable" for a broken body.
+    """
+    if not data or len(data) < HEADER_SIZE or data[0] != 0:
+        raise BadRecord("not_avro", "value")
+    header = data[:HEADER_SIZE]
+    written = _reader(kind).get(header)
+    if written is None:
+        raise BadRecord("unknown_schema", f"schema id {int.from_bytes(header[1:], 'big')}")
+    _, wanted = _writer(kind)
+    body = BytesIO(data)
+    body.seek(HEADER_SIZE)
+    try:
+        if written is wanted:
+            fields = fastavro.schemaless_reader(body, written, None)
+        else:
+            fields = fastavro.schemaless_reader(body, written, wanted)
+    except (EOFError, ValueError, TypeError, LookupError, UnicodeError, OverflowError, MemoryError) as error:
+        raise BadRecord("undecodable", type(error).__name__) from None
+    return _build(kind, fields)
+
+
+def _build(kind: type[R], fields: Any) -> R:
+    if kind in _FLAT:
+        return kind(**fields)
+    return msgspec.convert(fields, kind)
+
+
+_FLAT = frozenset(
+    kind
+    for kind in RECORDS
+    if kind.schema
+    in {"event", "dead_letter", "consent_signal", "identity_link", "segment_definition", "membership"}
+)
+"""Types without nested records: building them from keywords is six times faster than convert."""
+
+
+# --- the lock -----------------------------------------------------------------------------------------
+
+
+def _read(record: str, version: int) -> Any:
+    return json.loads((FOLDER / record / f"{version}.avsc").read_text())
+
+
+def _fingerprint(schema: Any) -> str:
+    return hashlib.sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest()
+
+
+def _files() -> list[tuple[str, int]]:
+    return sorted((path.parent.name, int(path.stem)) for path in FOLDER.glob("*/*.avsc"))
+
+
+def check(folder_lock: Path = LOCK) -> list[str]:
+    """Every problem of the schema files against the lock and each other; empty when all is well."""
+    from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
+    from avro.schema import make_avsc_object
+
+    lock = json.loads(folder_lock.read_text())
+    problems = []
+    ids = [entry["id"] for versions in lock.values() for entry in versions.values()]
+    if len(ids) != len(set(ids)):
+        problems.append("schemas.lock: an id stands twice")
+    files = _files()
+    for record, versions in lock.items():
+        problems += [
+            f"schemas/{record}/{version}.avsc is in the lock but not in the folder"
+            for version in versions
+            if (record, int(version)) not in files
+        ]
+    for record, version in files:
+        entry = lock.get(record, {}).get(str(version))
+        place = f"schemas/{record}/{version}.avsc"
+        try:
+            fastavro.parse_schema(_read(record, version))
+        except SchemaParseException as error:
+            problems.append(f"{place}: {error}")
+            continue
+        if entry is None:
+            problems.append(f"{place} is not in the lock: run python -m services.kernel.codec --lock")
+        elif entry["sha256"] != _fingerprint(_read(record, version)):
+            problems.append(f"{place} changed after it was committed: make a new version instead")
+        for other in range(1, version):
+            new = make_avsc_object(_read(record, version))
+            old = make_avsc_object(_read(record, other))
+            for reader, writer in ((new, old), (old, new)):
+                result = ReaderWriterCompatibilityChecker().get_compatibility(reader, writer)  # type: ignore[no-untyped-call]
+                if result.compatibility is not SchemaCompatibilityType.compatible:
+                    problems.append(f"{place} and version {other}: {', '.join(sorted(result.messages))}")
+    return problems
+
+
+def lock_new() -> None:
+    """Give every schema file that the lock does not know the next free id."""
+    lock: dict[str, dict[str, Any]] = json.loads(LOCK.read_text()) if LOCK.exists() else {}
+    following = 1 + max((e["id"] for versions in lock.values() for e in versions.values()), default=0)
+    for record, version in _files():
+        if str(version) not in lock.get(record, {}):
+            entry = {"id": following, "sha256": _fingerprint(_read(record, version))}
+            lock.setdefault(record, {})[str(version)] = entry
+            following += 1
+    LOCK.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--lock"]:
+        lock_new()
+        return 0
+    problems = check()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Dead letters: records that can not be processed, kept with their reason in the topic ``deadletters``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.kernel import codec, headers, metrics
+from services.kernel.clock import Clock
+from services.kernel.events import DeadLetter
+from services.kernel.outcome import Dead
+from services.kernel.produce import BatchProducer, Message
+
+TOPIC = "deadletters"
+MAX_PAYLOAD = 256_000
+"""Bytes of a dead record that are kept."""
+
+
+class DeadLetters:
+    """Writes the dead letters of one stage. ``sent`` counts them since the start of the process."""
+
+    def __init__(self, producer: BatchProducer, clock: Clock, stage: str) -> None:
+        self._producer = producer
+        self._clock = clock
+        self._stage = stage
+        self.sent = 0
+
+    async def send(self, dead: Sequence[tuple[Any, Dead]]) -> None:
+        """Keep records read from a topic (aiokafka's ConsumerRecord). Acknowledged before it returns.
+
+        Ingest masked cards before these bytes were first stored, so they are clean.
+        """
+        await self.send_messages([self._message(record, why) for record, why in dead])
+
+    async def send_messages(self, dead: Sequence[tuple[bytes | None, DeadLetter]]) -> None:
+        """Keep (key, dead letter) pairs made by the caller, whose payload must be clean."""
+        if not dead:
+            return
+        await self._producer.produce(
+            TOPIC, None, [Message(key, codec.encode(letter)) for key, letter in dead]
+        )
+        self.sent += len(dead)
+        for _, letter in dead:
+            metrics.DEAD_LETTERS.labels(self._stage, letter.reason).inc()
+
+    def _message(self, record: Any, why: Dead) -> tuple[bytes | None, DeadLetter]:
+        source = headers.value(record.headers, headers.SOURCE)
+        return record.key, DeadLetter(
+            reason=why.reason,
+            step=self._stage,
+            detail=why.detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            source=source.decode("utf-8", "replace") if source else None,
+            dead_at=self._clock.now(),
+            payload=(record.value or b"")[:MAX_PAYLOAD],
+        )

@@ -1,0 +1,32 @@
+"""The headers of events: what later stages need without opening the payload.
+
+Raw identifiers stand in no header. ``events.collected`` carries all but PURPOSES, which the gate adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+IDENTIFIERS = "ids"
+"""Hashes of every identifier of the event, 16 bytes each, the routing id's first."""
+SOURCE = "source"
+"""The source's id, UTF-8."""
+STARTED = "started"
+"""Start of the HTTP request, microseconds since the epoch, decimal ASCII: what the opt-out barrier refers to."""
+STAMP = "stamp"
+"""What the event itself says of consent, see permission.Stamp; absent when it says nothing."""
+PURPOSES = "purposes"
+"""Allowed purposes, comma-separated and sorted."""
+ORIGIN = "origin"
+"""``topic:partition:offset`` at which a replayed record was first written."""
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+def value(headers: Iterable[tuple[str, bytes]], name: str) -> bytes | None:
+    """The value of the last header of that name, None when there is none."""
+    found = None
+    for key, data in headers:
+        if key == name:
+            found = data
+    return found

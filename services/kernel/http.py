@@ -1,0 +1,197 @@
+"""What every service's HTTP side shares: problem documents (RFC 9457), keys and scopes, health, metrics, docs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.kernel.health import Health
+from services.kernel.keys import Key, KeyRing
+from services.kernel.outcome import CandorError, Outage
+
+RETRY_SECONDS = 2
+"""Retry-After of a 503."""
+BEARER: list[dict[str, list[str]]] = [{"key": []}]
+"""The ``security`` of handlers that need a key."""
+
+log = logging.getLogger(__name__)
+
+
+class Problem(CandorError):
+    """An answer other than success. ``detail`` names the place in what was sent, ``headers`` go along."""
+
+    def __init__(
+        self, status: int, title: str, detail: str = "", *, headers: dict[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(f"{status} {title}: {detail}")
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = headers or {}
+        self.more = more
+
+
+def problem_response(problem: Problem) -> Response[dict[str, Any]]:
+    body = {"type": "about:blank", "title": problem.title, "status": problem.status}
+    if problem.detail:
+        body["detail"] = problem.detail
+    return Response(
+        {**body, **problem.more},
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+def _on_problem(_: Request[Any, Any, Any], error: Problem) -> Response[dict[str, Any]]:
+    return problem_response(error)
+
+
+def _on_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    """Litestar's own errors. Of validation errors the places are told, never the values."""
+    more: dict[str, Any] = {}
+    detail = error.detail
+    if isinstance(error, ValidationException):
+        detail = "the request does not fit"
+        more["errors"] = [
+            {"place": str(item.get("key", "")), "expected": item.get("message", "")}
+            for item in (error.extra or [])
+            if isinstance(item, dict)
+        ]
+    title = {400: "Bad request", 404: "Not found", 405: "Method not allowed"}.get(error.status_code, "Error")
+    return problem_response(
+        Problem(error.status_code, title, detail, headers=dict(error.headers or {}), **more)
+    )
+
+
+def _on_outage(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    log.warning(
+        "request met an outage", extra={"path": request.route_handler.handler_name, "why": str(error)}
+    )
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return problem_response(Problem(503, "Not available now", "try again", headers=headers))
+
+
+def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """A defect: logged with its place in the code, without what was sent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace is not None else ""
+    log.error("request failed", extra={"error": type(error).__name__, "place": place})
+    return problem_response(Problem(500, "Internal error"))
+
+
+def require(scope: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """A guard that lets live keys with that scope pass; others get 401 or 403 saying which is missing."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        key = bearer(connection)
+        if scope not in key.scopes:
+            raise Problem(403, "Forbidden", f"the key lacks the scope {scope}")
+
+    return guard
+
+
+def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> Key:
+    """The live key of ``Authorization: Bearer``. Raises Problem 401."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    ring: KeyRing = connection.app.state.keyring
+    key = ring.bearer(token.strip()) if scheme.lower() == "bearer" else None
+    if key is None:
+        raise Problem(
+            401,
+            "Unauthorized",
+            "a live key is needed: Authorization: Bearer candor_…",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return key
+
+
+@get("/health/live", media_type=MediaType.TEXT, sync_to_thread=False, tags=["operators"])
+def live() -> str:
+    """The process runs."""
+    return "live"
+
+
+@get("/health/ready", sync_to_thread=False, tags=["operators"])
+def ready(state: State) -> Response[dict[str, Any]]:
+    """200 when the service does its work, else 503 with the reason by part."""
+    health: Health = state.health
+    return Response(
+        {"service": health.service, "ready": health.ready, "reasons": health.reasons()},
+        status_code=200 if health.ready else 503,
+    )
+
+
+@get("/metrics", sync_to_thread=False, tags=["operators"])
+def metrics_page() -> Response[bytes]:
+    """Prometheus metrics."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(
+    service: str,
+    summary: str,
+    handlers: Sequence[ControllerRouterHandler],
+    health: Health,
+    keyring: KeyRing,
+    **state: Any,
+) -> Litestar:
+    """The service's application: ``handlers`` and what all services have. ``state`` is theirs in app.state."""
+    assets = find_spec("swagger_ui")
+    assert assets is not None and assets.submodule_search_locations
+    static = Path(assets.submodule_search_locations[0]) / "static"
+    return Litestar(
+        [
+            *handlers,
+            live,
+            ready,
+            metrics_page,
+            create_static_files_router(
+                "/docs/assets", [static], include_in_schema=False, opt={"public": True}
+            ),
+        ],
+        state=State({"health": health, "keyring": keyring, **state}),
+        exception_handlers={
+            Problem: _on_problem,
+            HTTPException: _on_http,
+            Outage: _on_outage,
+            Exception: _on_error,
+        },
+        openapi_config=OpenAPIConfig(
+            title=f"Candor {service}",
+            version="1",
+            description=summary,
+            path="/",
+            components=Components(
+                security_schemes={"key": SecurityScheme(type="http", scheme="bearer", description="candor_…")}
+            ),
+            render_plugins=[
+                SwaggerRenderPlugin(
+                    path="/docs",
+                    js_url="/docs/assets/swagger-ui-bundle.js",
+                    css_url="/docs/assets/swagger-ui.css",
+                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
+                ),
+                JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
+            ],
+        ),
+        logging_config=None,
+        debug=False,
+    )
