@@ -44,6 +44,14 @@ class Message(NamedTuple):
         )
 
 
+def add(batch: Any, message: Message) -> bool:
+    """Append to aiokafka's batch builder; False when it is full."""
+    key, value, headers = message
+    if type(headers) is not list:
+        headers = list(headers)
+    return batch.append(timestamp=None, key=key, value=value, headers=headers) is not None
+
+
 def partition_of(key: bytes, count: int) -> int:
     """The partition of a key. Our own, as Kafka's murmur2 is slow in Python; every producer uses this one."""
     return zlib.crc32(key) % count
@@ -222,7 +230,7 @@ class BatchProducer:
                 continue
             first = len(parcel.messages) - parcel.left
             for message in parcel.messages[first:] if first else parcel.messages:
-                if batch.append(timestamp=None, key=message[0], value=message[1], headers=message[2]) is None:
+                if not add(batch, message):
                     full = True
                     break
                 parcel.left -= 1

@@ -22,7 +22,7 @@ from services.kernel import metrics
 from services.kernel.health import Health
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
-from services.kernel.produce import MAX_BATCH_BYTES, Message, partition_of
+from services.kernel.produce import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
@@ -188,15 +188,13 @@ class Relay:
         for (topic, partition), own in lanes.items():
             batch = producer.create_batch()
             for message in own:
-                if batch.append(
-                    timestamp=None, key=message.key, value=message.value, headers=message.headers
-                ):
+                if add(batch, message):
                     continue
                 futures.append(
                     await producer.send_batch(batch, self._settings.topic(topic), partition=partition)
                 )
                 batch = producer.create_batch()
-                batch.append(timestamp=None, key=message.key, value=message.value, headers=message.headers)
+                add(batch, message)
             futures.append(await producer.send_batch(batch, self._settings.topic(topic), partition=partition))
         try:
             for future in futures:

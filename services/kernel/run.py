@@ -22,6 +22,8 @@ from services.kernel.settings import InvalidSettings, Settings
 
 log = logging.getLogger(__name__)
 
+_NOT_YET: tuple[type[Exception], ...] = (Outage, *OUTAGES)
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -54,7 +56,7 @@ async def serve(service: str, settings: Settings, build: Build, clock: Clock | N
         try:
             async with build(settings, health, clock) as running:
                 return await _serve(service, settings, health, running)
-        except (Outage, *OUTAGES) as error:
+        except _NOT_YET as error:
             log.warning("can not start yet", extra={"why": str(error) or type(error).__name__})
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5)
