@@ -1,10 +1,10 @@
-"""What every service's HTTP side shares: problem documents (RFC 9457), keys and scopes, health, metrics, docs."""
+"""What every service's HTTP side shares: problem documents (RFC 9457), keys, health, metrics, docs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +153,8 @@ def create_app(
     keyring: KeyRing,
     **state: Any,
 ) -> Litestar:
-    """The service's application: ``handlers`` and what all services have. ``state`` is theirs in app.state."""
-    assets = find_spec("swagger_ui")
-    assert assets is not None and assets.submodule_search_locations
-    static = Path(assets.submodule_search_locations[0]) / "static"
+    """The service's application: ``handlers`` and what all services have. ``state`` goes to app.state."""
+    static = files("swagger_ui") / "static"
     return Litestar(
         [
             *handlers,
@@ -164,7 +162,7 @@ def create_app(
             ready,
             metrics_page,
             create_static_files_router(
-                "/docs/assets", [static], include_in_schema=False, opt={"public": True}
+                "/docs/assets", [str(static)], include_in_schema=False, opt={"public": True}
             ),
         ],
         state=State({"health": health, "keyring": keyring, **state}),

@@ -14,6 +14,7 @@ import psycopg
 import psycopg.sql
 from yoyo import get_backend, read_migrations
 
+from services.kernel.outcome import Outage
 from services.kernel.settings import ROOT, Settings
 
 # asyncpg's pool is generic in its record class only for type checkers.
@@ -70,7 +71,8 @@ async def connect(settings: Settings, service: str, *, size: int = 10) -> Pool:
             "jit": "off",
         },
     )
-    assert pool is not None
+    if pool is None:  # only for callers who pass loop=…
+        raise Outage("Postgres: no pool")
     return pool
 
 

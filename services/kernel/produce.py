@@ -1,6 +1,6 @@
 """The batch producer: many records, few calls, every one acknowledged by all replicas.
 
-``send()`` for each record reaches 72,000 records/s on two cores, ``create_batch`` with ``send_batch`` 300,000.
+``send()`` for each record reaches 72,000 records/s, ``create_batch`` with ``send_batch`` 300,000.
 Each partition has a lane: what callers hand in while a batch is on its way goes out together in the next.
 """
 

@@ -26,7 +26,7 @@ from services.kernel.produce import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
-"""The server ends the session that holds the lock when the relay was silent for so long: another takes over."""
+"""After so much silence the server ends the session that holds the lock, and another relay takes over."""
 
 log = logging.getLogger(__name__)
 

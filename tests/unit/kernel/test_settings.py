@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from services.kernel.settings import ROOT, InvalidSettings, Settings
+
+NEEDED = {"CANDOR_IDENTIFIER_KEY": "00" * 16, "CANDOR_POSTGRES_PASSWORD": "hush-hush"}
+
+
+def test_every_error_is_reported_at_once_and_by_name() -> None:
+    with pytest.raises(InvalidSettings) as invalid:
+        Settings.from_environment(
+            {"CANDOR_IDENTIFIER_KEY": "abc", "CANDOR_INGEST_PORT": "99999", "CANDOR_LOG_LEVEL": "LOUD"}
+        )
+    text = str(invalid.value)
+    for name in ("IDENTIFIER_KEY", "POSTGRES_PASSWORD", "INGEST_PORT", "LOG_LEVEL"):
+        assert f"CANDOR_{name}" in text
+    assert "abc" not in text
+
+
+def test_secrets_do_not_show() -> None:
+    settings = Settings.from_environment(NEEDED)
+    assert "hush-hush" not in repr(settings)
+    assert str(settings.identifier_key) not in repr(settings)
+
+
+def test_relative_paths_are_the_projects() -> None:
+    settings = Settings.from_environment(
+        {**NEEDED, "CANDOR_HOME": "state", "CANDOR_POLICY": "/etc/policy.yaml"}
+    )
+    assert settings.home == ROOT / "state"
+    assert str(settings.policy) == "/etc/policy.yaml"
+
+
+def test_the_prefix_goes_before_every_topic() -> None:
+    settings = Settings.from_environment({**NEEDED, "CANDOR_TOPIC_PREFIX": "eu."})
+    assert settings.topic("events.collected") == "eu.events.collected"
