@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
+from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
@@ -142,7 +142,13 @@ def ready(state: State) -> Response[dict[str, Any]]:
 @get("/metrics", sync_to_thread=False, tags=["operators"])
 def metrics_page() -> Response[bytes]:
     """Prometheus metrics."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8"))
+
+
+@get("/openapi.json", sync_to_thread=False, include_in_schema=False)
+def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The service's OpenAPI document."""
+    return request.app.openapi_schema.to_schema()
 
 
 def create_app(
@@ -161,6 +167,7 @@ def create_app(
             live,
             ready,
             metrics_page,
+            openapi,
             create_static_files_router(
                 "/docs/assets", [str(static)], include_in_schema=False, opt={"public": True}
             ),
@@ -176,18 +183,18 @@ def create_app(
             title=f"Candor {service}",
             version="1",
             description=summary,
-            path="/",
+            path="/docs",
             components=Components(
                 security_schemes={"key": SecurityScheme(type="http", scheme="bearer", description="candor_…")}
             ),
             render_plugins=[
                 SwaggerRenderPlugin(
-                    path="/docs",
+                    path="/",
+                    favicon='<link rel="icon" href="/docs/assets/favicon-32x32.png">',
                     js_url="/docs/assets/swagger-ui-bundle.js",
                     css_url="/docs/assets/swagger-ui.css",
                     standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
                 ),
-                JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON),
             ],
         ),
         logging_config=None,
