@@ -34,10 +34,12 @@ class Schedule:
     """
 
     def __init__(self, settings: Settings, service: str, health: Health) -> None:
-        self.app: Any = faust.App(
+        folder = settings.home / "faust" / service
+        folder.mkdir(parents=True, exist_ok=True)
+        self.app: Any = _App(
             f"{settings.topic_prefix}candor-{service}",
             broker=f"kafka://{settings.kafka}",
-            datadir=settings.home / "faust" / service,
+            datadir=folder,
             store="memory://",
             web_enabled=False,
             topic_disable_leader=True,
@@ -82,6 +84,12 @@ class Schedule:
                 except Exception as error:  # a bug in one job must not keep the others from their turn
                     self._health.red(f"job {job.name}", type(error).__name__)
                     log.exception("a scheduled job failed", extra={"job": job.name})
+
+
+class _App(faust.App):
+    async def on_start(self) -> None:
+        """Without Kafka: the base class makes a consumer here, whose thread leaves an event loop unclosed."""
+        self.finalize()
 
 
 class _Job:
