@@ -19,6 +19,10 @@ PURPOSES = "purposes"
 """Allowed purposes, comma-separated and sorted."""
 ORIGIN = "origin"
 """``topic:partition:offset`` at which a replayed record was first written."""
+VERSION = "version"
+"""Of a profile's tombstone: its version, decimal ASCII."""
+MERGED_INTO = "merged_into"
+"""Of a merged profile's tombstone, and of the transitions that follow: the surviving profile's id, ASCII."""
 
 Headers = Sequence[tuple[str, bytes]]
 

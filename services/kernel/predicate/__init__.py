@@ -6,17 +6,18 @@ false are no numbers. Windows of event counts are whole UTC hours up to 31 days,
 those of traits are exact.
 """
 
-from services.kernel.predicate.conditions import NEVER, Condition, Facts, Verdict
-from services.kernel.predicate.rules import InvalidRule, Problem, check_fields, compile_rule, join
+from services.kernel.predicate.conditions import NEVER, Condition, Facts, Judge, Test, Verdict
+from services.kernel.predicate.rules import InvalidRule, Problem, check_fields, compile_rule
 
 __all__ = [
     "NEVER",
     "Condition",
     "Facts",
     "InvalidRule",
+    "Judge",
     "Problem",
+    "Test",
     "Verdict",
     "check_fields",
     "compile_rule",
-    "join",
 ]

@@ -40,9 +40,8 @@ def compile_rule(rule: object, place: str = "rule") -> Condition:
     problems: list[Problem] = []
     compiler = _Compiler(problems)
     condition = compiler.condition(rule, place, 1)
-    if problems:
+    if problems or condition is None:
         raise InvalidRule(problems)
-    assert condition is not None
     return condition
 
 

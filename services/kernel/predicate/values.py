@@ -161,8 +161,7 @@ def _starts_with(value: str) -> Match:
 
 def _moment(compare: Callable[[int, int], bool]) -> Callable[[Any], Match]:
     def make(value: Any) -> Match:
-        bound = point_in_time(value)
-        assert bound is not None
+        bound = point_in_time(value) or 0
 
         def match(found: Any) -> bool:
             moment = point_in_time(found)
@@ -175,9 +174,7 @@ def _moment(compare: Callable[[int, int], bool]) -> Callable[[Any], Match]:
 
 def _aged(older: bool) -> Callable[[Any], Window]:
     def make(value: Any) -> Window:
-        length = window_length(value)
-        assert length is not None
-        return Window(length, older)
+        return Window(window_length(value) or 0, older)
 
     return make
 
