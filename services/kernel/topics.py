@@ -44,8 +44,8 @@ async def ensure(settings: Settings, names: Iterable[str] | None = None) -> list
     Safe to repeat and to call from several processes at once. When it returns every partition has a leader.
     Copies of a partition: 3, with 2 in sync to acknowledge, on three brokers or more; else one a broker.
 
-    Raises TopicMismatch when a topic exists with another number of partitions or the cluster refuses it, Outage when
-    Kafka does not answer.
+    Raises TopicMismatch when a topic exists with another number of partitions or the cluster refuses it,
+    Outage when Kafka does not answer.
     """
     registered = registry()
     wanted = {settings.topic(name): registered[name] for name in (registered if names is None else names)}

@@ -1,0 +1,70 @@
+# Everything works from a bare checkout with Python 3.11 or newer alone; `make demo` is the place to begin.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status clean test test-fast check format bench faults lock
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/runtime ## set everything up, play a shop through it, show what happened
+	@$(BIN)/candor demo
+
+up: .venv/runtime ## start Kafka, PostgreSQL and the services
+	@$(BIN)/candor up
+
+down: .venv/runtime ## stop them; the data stays
+	@$(BIN)/candor down
+
+status: .venv/runtime ## show every process; exit code 0 only when all are ready
+	@$(BIN)/candor status
+
+clean: .venv/runtime ## stop them and delete the data, logs and keys
+	@$(BIN)/candor clean --yes
+
+test: .venv/dev ## the whole test suite, on a Kafka and a PostgreSQL of its own
+	$(BIN)/pytest
+
+test-fast: .venv/dev ## unit and contract tests
+	$(BIN)/pytest tests/unit tests/contract
+
+check: .venv/dev ## format, lint, types, import rules, schemas, unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m services.kernel.codec --check
+	$(BIN)/pytest tests/unit
+
+format: .venv/dev ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev ## the benchmark; one JSON object a line
+	@$(BIN)/python -m tests.bench
+
+faults: .venv/dev ## the fault tests: processes killed, servers stopped
+	$(BIN)/pytest tests/faults --run-faults
+
+lock: .venv/dev ## lock the newest packages that requirements/*.in allow
+	for part in runtime demo dev fixtures; do $(LOCK) --upgrade requirements/$$part.in -o requirements/$$part.txt; done
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Candor needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+
+.venv/runtime: .venv/bin/python requirements/runtime.txt requirements/demo.txt pyproject.toml
+	@printf '  %-34s ' 'Python packages'; began=$$(date +%s); \
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/runtime.txt -r requirements/demo.txt && \
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
+	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
+	@touch $@
+
+.venv/dev: .venv/runtime requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,21 @@
+"""The registry of topics says what docs and services rely on."""
+
+from services.kernel import topics
+from services.kernel.settings import SERVICES
+
+
+def test_producers_and_consumers_are_services() -> None:
+    for name, topic in topics.registry().items():
+        assert {*topic.producers, *topic.consumers} <= set(SERVICES), name
+
+
+def test_every_segment_closes_so_that_it_can_be_cleaned() -> None:
+    for name, topic in topics.registry().items():
+        assert "segment.ms" in topic.config, name
+        if topic.config["cleanup.policy"] == "compact":
+            assert "max.compaction.lag.ms" in topic.config, name
+
+
+def test_the_gate_keeps_partition_numbers_so_the_counts_agree() -> None:
+    registry = topics.registry()
+    assert registry["events.collected"].partitions == registry["events.permitted"].partitions
