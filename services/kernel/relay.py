@@ -26,7 +26,7 @@ from services.kernel.produce import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
-"""After so much silence the server ends the session that holds the lock, and another relay takes over."""
+"""After so much silence the server ends the session that holds the lock, and a stand-by takes over."""
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Relay:
         shard: int = 0,
         sweep: float = 1.0,
         channel: str | None = None,
+        lease_seconds: int = LEASE_SECONDS,
     ) -> None:
         self._settings = settings
         self._name = f"{name}-{shard}"
@@ -78,6 +79,7 @@ class Relay:
         self._part = f"relay {self._name}"
         self._sweep = sweep
         self._channel = channel
+        self._lease_seconds = lease_seconds
         self._woken = asyncio.Event()
         self._counts: dict[str, int] = {}
         health.red(self._part, "starting")
@@ -117,7 +119,7 @@ class Relay:
         key = zlib.crc32(f"{self._name}".encode())
         connection = await self._pool.acquire()
         try:
-            await connection.execute(f"SET idle_session_timeout = '{LEASE_SECONDS}s'")
+            await connection.execute(f"SET idle_session_timeout = '{self._lease_seconds}s'")
             while not await connection.fetchval(
                 "SELECT pg_try_advisory_lock(hashtext(current_schema()), $1::bigint::bit(32)::int)", key
             ):
