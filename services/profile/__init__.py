@@ -1,0 +1,1 @@
+"""Profiles: who a person is across identifiers, and what is known of them."""

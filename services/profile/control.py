@@ -1,0 +1,60 @@
+"""What time does: partitions of days to come and of days gone by, grants that end, the count of profiles.
+
+All jobs are idempotent; the service also runs them once when it starts, and a missing day is made when an
+event of it comes.
+"""
+
+from __future__ import annotations
+
+from services.kernel import metrics
+from services.kernel.clock import DAY, Clock
+from services.kernel.postgres import Pool
+from services.kernel.relay import notify
+from services.kernel.schedule import Schedule
+from services.profile import store
+from services.profile.flow.applying import CHANNEL
+from services.profile.flow.reading import DAYS_AHEAD, WINDOW_DAYS
+
+EVENTS_KEPT_DAYS = 3 * 366
+"""History, rebuilds and verification reach back so far; facets keep what they know."""
+DAYS_SECONDS = 600
+EXPIRIES_SECONDS = 5
+COUNT_SECONDS = 15
+
+
+class Control:
+    """The profile service's scheduled jobs."""
+
+    def __init__(self, pool: Pool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    def schedule(self, schedule: Schedule) -> None:
+        schedule.every(DAYS_SECONDS, "profile-days", self.turn_days)
+        schedule.every(EXPIRIES_SECONDS, "profile-expiries", self.mark_expired)
+        schedule.every(COUNT_SECONDS, "profile-count", self.count)
+
+    async def run_once(self) -> None:
+        """All jobs, now."""
+        await self.turn_days()
+        await self.mark_expired()
+        await self.count()
+
+    async def turn_days(self) -> None:
+        """Make the partitions of today and the days ahead; drop those that nothing can ask for any more."""
+        today = self._clock.now() // DAY
+        async with self._pool.acquire() as connection, connection.transaction():
+            await store.add_days(connection, range(today - 1, today + DAYS_AHEAD + 1))
+            # One more than the window: the oldest event accepted still probes the day before its own.
+            await store.drop_days(connection, "message_ids", today - WINDOW_DAYS - 1)
+            await store.drop_days(connection, "events", today - EVENTS_KEPT_DAYS)
+
+    async def mark_expired(self) -> None:
+        """Have profiles with a grant that ended folded again."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            await store.mark_expired(connection, self._clock.now())
+            await notify(connection, CHANNEL)
+
+    async def count(self) -> None:
+        async with self._pool.acquire() as connection:
+            metrics.PROFILES.set(await store.count_profiles(connection))

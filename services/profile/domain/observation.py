@@ -1,0 +1,161 @@
+"""What one event says: about the facet of its routing id, and about which identifiers are one person."""
+
+from __future__ import annotations
+
+import re
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from services.kernel.events import Event
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, Identifier, normalise
+from services.kernel.outcome import BadRecord
+
+SUMMED = ("revenue", "total", "value")
+"""Properties of which golden records keep sums."""
+MAX_DIGITS = 30
+"""A number of 10^30 or more, or with more than 30 decimals, is no amount: it is not summed."""
+EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
+"""Arithmetic of sums: enough digits for 2^63 amounts, an error rather than a rounded result."""
+
+_BLOCKED = re.compile(
+    r"[0-]*|-1|null|nil|none|undefined|anonymous|unknown|nan|n/a|\[object object\]"
+    r"|([0-9a-f])\1{7}-\1{4}-\1{4}-\1{4}-\1{12}",
+    re.IGNORECASE,
+)
+
+
+class Link(Struct, frozen=True, gc=False):
+    """An event shows that ``identifier`` (the child) is of the person whose facet it belongs to."""
+
+    child: bytes
+    identifier: Identifier
+
+
+class Observation(Struct, frozen=True, gc=False):
+    """What one event says. ``facet``: hash of ``identifier``, the routing id; times in µs.
+
+    ``traits``: JSON text by name, ``null`` removes; ``activity``: what the event counts under, if anything.
+    """
+
+    facet: bytes
+    identifier: Identifier
+    source: str
+    message_id: str
+    at: int
+    received_at: int
+    traits: dict[str, bytes]
+    activity: str | None
+    amounts: dict[str, Decimal]
+    links: tuple[Link, ...]
+
+
+def observe(event: Event, hasher: Hasher) -> Observation:
+    """Raises BadRecord: "no_identifier", "no_event_name", "bad_payload"."""
+    identifier, links = _identify(event, hasher)
+    traits: dict[str, bytes] = {}
+    amounts: dict[str, Decimal] = {}
+    activity = None
+    try:
+        if event.type == "track":
+            if not event.name:
+                raise BadRecord("no_event_name", "name")
+            activity = event.name
+            properties = _TRACK.decode(event.payload).properties
+            if properties is not None:
+                amounts = _amounts(properties)
+        elif event.type == "identify":
+            told = _IDENTIFY.decode(event.payload).traits or {}
+            traits = {name: bytes(value) for name, value in told.items()}
+        elif event.type in ("page", "screen"):
+            activity = f"${event.type}"
+    except msgspec.DecodeError as error:
+        raise BadRecord("bad_payload", type(error).__name__) from None
+    return Observation(
+        hasher.of(identifier),
+        identifier,
+        event.source,
+        event.message_id,
+        event.timestamp,
+        event.received_at,
+        traits,
+        activity,
+        amounts,
+        links,
+    )
+
+
+def is_blocked(value: str) -> bool:
+    """Whether the value stands for nobody in particular, so that it must never link people."""
+    return _BLOCKED.fullmatch(value) is not None
+
+
+def _identify(event: Event, hasher: Hasher) -> tuple[Identifier, tuple[Link, ...]]:
+    """The routing identifier, and the links that the event shows.
+
+    Only a user_id can be a parent. What an alias calls its previous id may be of either kind.
+    """
+    user = normalise(event.user_id) if event.user_id else ""
+    anonymous = normalise(event.anonymous_id) if event.anonymous_id else ""
+    if not user:
+        if not anonymous:
+            raise BadRecord("no_identifier", "user_id or anonymous_id")
+        return Identifier(ANONYMOUS_ID, anonymous), ()
+    children: dict[Identifier, None] = {}
+    if anonymous and not is_blocked(anonymous):
+        children[Identifier(ANONYMOUS_ID, anonymous)] = None
+    if event.type == "alias" and event.previous_id:
+        previous = normalise(event.previous_id)
+        if previous != user and not is_blocked(previous):
+            children[Identifier(USER_ID, previous)] = None
+            children[Identifier(ANONYMOUS_ID, previous)] = None
+    if children and is_blocked(user):
+        children = {}
+    return Identifier(USER_ID, user), tuple(Link(hasher.of(child), child) for child in children)
+
+
+class _Amounts(Struct, gc=False):
+    revenue: Any = None
+    total: Any = None
+    value: Any = None
+
+
+class _Track(Struct, gc=False):
+    properties: _Amounts | None = None
+
+
+class _Identify(Struct, gc=False):
+    traits: dict[str, Raw] | None = None
+
+
+_TRACK = msgspec.json.Decoder(_Track, float_hook=Decimal)
+_IDENTIFY = msgspec.json.Decoder(_Identify)
+
+
+def _amounts(properties: _Amounts) -> dict[str, Decimal]:
+    amounts = {}
+    for name in SUMMED:
+        value = getattr(properties, name)
+        if value is not None and (amount := _amount(value)) is not None:
+            amounts[name] = amount
+    return amounts
+
+
+def _amount(value: Any) -> Decimal | None:
+    """The value as an exact decimal, None when it is no number that can be summed."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    if not number.is_finite():
+        return None
+    if not number:
+        return Decimal(0)
+    _, digits, exponent = number.as_tuple()
+    if int(exponent) < -MAX_DIGITS or len(digits) + int(exponent) > MAX_DIGITS:
+        return None
+    return number

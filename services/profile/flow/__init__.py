@@ -1,0 +1,1 @@
+"""The paths of records: applying events, taking in decisions, publishing what changed."""

@@ -1,0 +1,120 @@
+"""What the relays publish: golden records of marked profiles, and new links between identifiers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.kernel import codec, headers, metrics
+from services.kernel.clock import Clock
+from services.kernel.events import IdentityLink
+from services.kernel.permission import Judge
+from services.kernel.postgres import Connection
+from services.kernel.produce import MAX_RECORD_BYTES, Message
+from services.kernel.view import View
+from services.profile import store
+from services.profile.domain.golden import fold, profile_id
+from services.profile.store import Profile, QueuedLink
+
+PROFILES = "profiles.state"
+LINKS = "identity.links"
+MAX_MARKS = 10_000
+"""Marks taken up in one round: many may be of one profile, which is folded once."""
+MAX_PROFILES = 1_000
+"""Profiles published in one round, which keeps rounds under about 100 ms."""
+MAX_LINKS = 2_000
+YIELD_EVERY = 100
+
+log = logging.getLogger(__name__)
+
+Outgoing = tuple[str, int | None, Message]
+
+
+class Round(NamedTuple):
+    """What to publish now. ``moved``: former roots with the roots that they became part of."""
+
+    positions: list[int]
+    version: int
+    moved: dict[bytes, bytes]
+    profiles: list[Profile]
+
+
+class GoldenRecords:
+    """Source of profiles.state: a marked profile once, however often it was marked, with a rising version."""
+
+    def __init__(self, view: View, judge: Judge, clock: Clock) -> None:
+        self._view = view
+        self._judge = judge
+        self._clock = clock
+
+    async def read(self, connection: Connection) -> Round | None:
+        # One snapshot: whoever wrote a mark that is seen wrote facets that are seen too.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        marks = await store.read_marks(connection, MAX_MARKS)
+        if not marks:
+            return None
+        roots: set[bytes] = set()
+        positions = []
+        for position, root in marks:
+            if len(roots) < MAX_PROFILES:
+                roots.add(root)
+            if root in roots:
+                positions.append(position)
+        moved, profiles = await store.read_profiles(connection, roots)
+        return Round(positions, await store.next_version(connection), moved, profiles)
+
+    async def messages(self, rows: Round) -> list[Outgoing]:
+        # A decision marks profiles after it stood in the topic: behind the barrier the view holds it.
+        await self._view.barrier()
+        version = str(rows.version).encode()
+        outgoing: list[Outgoing] = []
+        for former, root in rows.moved.items():
+            tombstone = ((headers.VERSION, version), (headers.MERGED_INTO, profile_id(root).encode()))
+            outgoing.append((PROFILES, None, Message(profile_id(former).encode(), None, tombstone)))
+        for number, profile in enumerate(rows.profiles):
+            if number % YIELD_EVERY == YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+            value = self._folded(profile, rows.version)
+            if len(value) > MAX_RECORD_BYTES:
+                metrics.RECORDS.labels("publish", "too_large").inc()
+                log.error("a golden record is too large to be published", extra={"bytes": len(value)})
+                continue
+            outgoing.append((PROFILES, None, Message(profile_id(profile.root).encode(), value)))
+        return outgoing
+
+    async def published(self, connection: Connection, rows: Round) -> None:
+        """Marks set since the round was read stay."""
+        await store.unmark(connection, rows.positions)
+        metrics.RECORDS.labels("publish", "published").inc(len(rows.profiles))
+
+    def _folded(self, profile: Profile, version: int) -> bytes:
+        states = self._view.get_many(member.id for member in profile.members)
+        verdict = self._judge.judge(states, None, self._clock.now())
+        return codec.encode(fold(profile.root, profile.members, verdict.allowed, version))
+
+
+class Links:
+    """Source of identity.links: each link once per source that showed it."""
+
+    async def read(self, connection: Connection) -> list[QueuedLink] | None:
+        return await store.read_links(connection, MAX_LINKS) or None
+
+    async def messages(self, rows: Sequence[QueuedLink]) -> list[Outgoing]:
+        return [
+            (
+                LINKS,
+                None,
+                Message(
+                    link.child,
+                    codec.encode(
+                        IdentityLink(link.child, link.parent, link.source, link.message_id, link.at)
+                    ),
+                ),
+            )
+            for link in rows
+        ]
+
+    async def published(self, connection: Connection, rows: Sequence[QueuedLink]) -> None:
+        await store.forget_links(connection, [link.position for link in rows])

@@ -1,0 +1,84 @@
+"""From records of events.permitted to what they say; what says nothing usable becomes a dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+from services.kernel import codec, headers
+from services.kernel.clock import DAY
+from services.kernel.consume import Record
+from services.kernel.events import Event
+from services.kernel.identifier import Hasher, split
+from services.kernel.outcome import BadRecord, Dead
+from services.profile.domain.observation import Observation, observe
+
+WINDOW_DAYS = 35
+"""Message ids are remembered for so many received days: longer than Kafka keeps dead letters, which may be
+replayed. An older event could have been applied before, so it is refused."""
+DAYS_AHEAD = 2
+"""An event received further in the future comes from a broken clock."""
+
+
+class Readable(NamedTuple):
+    """An event of the batch. ``ids``: hashes of all its identifiers; ``key``: see :func:`message_key`."""
+
+    record: Record
+    ids: list[bytes]
+    stamp: bytes | None
+    seen: Observation
+    day: int
+    key: bytes
+
+
+@dataclass(slots=True)
+class Reading:
+    """A batch, read. ``behind``: facets of records that Postgres has already; ``ends``: next offset by
+    partition, where the batch has anything new."""
+
+    readable: list[Readable] = field(default_factory=list)
+    dead: list[tuple[Record, Dead]] = field(default_factory=list)
+    behind: set[bytes] = field(default_factory=set)
+    ends: dict[int, int] = field(default_factory=dict)
+
+
+class Reader:
+    """Reads records with the deployment's identifier key."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        self._hasher = hasher
+
+    def read(self, records: Iterable[tuple[Record, int]], now: int) -> Reading:
+        """``records``: each with the offset up to which Postgres has applied its partition."""
+        reading = Reading()
+        today = now // DAY
+        for record, applied_to in records:
+            if record.offset < applied_to:
+                reading.behind.update(split(headers.value(record.headers, headers.IDENTIFIERS) or b"")[:1])
+                continue
+            reading.ends[record.partition] = record.offset + 1
+            try:
+                reading.readable.append(self._read(record, today))
+            except BadRecord as error:
+                reading.dead.append((record, Dead(error.reason, error.detail)))
+        return reading
+
+    def _read(self, record: Record, today: int) -> Readable:
+        event = codec.decode(Event, record.value)
+        seen = observe(event, self._hasher)
+        ids = split(headers.value(record.headers, headers.IDENTIFIERS) or b"")
+        # The gate judged the header's identifiers: they must be those of the event.
+        if seen.facet not in ids or not all(link.child in ids for link in seen.links):
+            raise BadRecord("identifiers_differ", f"header {headers.IDENTIFIERS}")
+        if not today - WINDOW_DAYS <= event.received_day <= today + DAYS_AHEAD:
+            raise BadRecord("outside_window", "received_day")
+        stamp = headers.value(record.headers, headers.STAMP)
+        key = message_key(event.source, event.message_id)
+        return Readable(record, ids, stamp, seen, event.received_day, key)
+
+
+def message_key(source: str, message_id: str) -> bytes:
+    """What stands for a message id in the deduplication table: 16 bytes."""
+    return blake2b(f"{len(source)} {source} {message_id}".encode(), digest_size=16).digest()
