@@ -38,8 +38,9 @@ class Handler(Protocol):
     """What a stage does with its records. Topic names in TopicPartition are the cluster's (prefixed)."""
 
     async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Called before the first record of newly assigned partitions; offsets to start from, where the
-        handler knows better than Kafka's commits."""
+        """Called before the first record of newly assigned partitions; the offsets up to which the handler
+        itself knows them done. They start there, or at Kafka's commit where that is earlier: an operator
+        may have put it back."""
         ...
 
     async def handle(self, batch: Batch) -> int:
@@ -276,9 +277,11 @@ class BatchLoop:
         async with self._busy:
             self._generation += 1
             try:
-                self._starts = dict(await self._handler.assigned(partitions))
-                for tp, offset in self._starts.items():
-                    consumer.seek(tp, offset)
+                self._starts = {}
+                for tp, offset in (await self._handler.assigned(partitions)).items():
+                    committed = await consumer.committed(tp)
+                    self._starts[tp] = offset if committed is None else min(offset, committed)
+                    consumer.seek(tp, self._starts[tp])
             except Exception as error:  # aiokafka would swallow it: raised again in the loop
                 self._failed = error
 
