@@ -1,0 +1,122 @@
+"""The demo from beginning to end, against a stack that runs already."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from deploy.demo import checks, ledger, plan, records, screen
+from deploy.demo.account import Account
+from deploy.demo.api import Services, counts
+from deploy.demo.measured import Measured, Membership
+from deploy.demo.plan import OptOut, Plan
+from deploy.demo.player import PROBE_RATE, STEADY_RATE, Player
+from deploy.demo.segments import SEGMENTS
+from deploy.demo.topics import Quiet, Reader, living_keys
+from services.kernel.settings import Settings
+
+WATCHED = ("events.collected", "events.permitted", "deadletters", "profiles.state", "segments.transitions")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[checks.Check]:
+    """Play the shop and print the account; the checks say whether all was as it should be.
+
+    ``keys``: tokens of demo-web, demo-server and admin. Raises CandorError when it could not be played.
+    """
+    return asyncio.run(_main(settings, keys, console))
+
+
+async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[checks.Check]:
+    console.print(screen.OPENING)
+    now = datetime.now(UTC)
+    play = plan.make(now, _run_code(now))
+    books = ledger.of(play)
+    async with Services(settings, keys["admin"]) as services:
+        quiet = Quiet(settings)
+        for segment in SEGMENTS:
+            await services.define(segment)
+        await quiet.reached()
+        existing = await living_keys(settings, "profiles.state")
+        measured = await _play(play, settings, services, quiet, keys, console)
+    account = Account(books, measured)
+    found = checks.of(account)
+    screen.show(console, account, found, existing, STEADY_RATE + PROBE_RATE)
+    return found
+
+
+async def _play(
+    play: Plan,
+    settings: Settings,
+    services: Services,
+    quiet: Quiet,
+    keys: Mapping[str, str],
+    console: Console,
+) -> Measured:
+    """Play it while reading the topics and the stream alongside."""
+    members = {segment.key: await services.members(segment.key) for segment in SEGMENTS}
+    before = await services.samples()
+    player = Player(services.url("ingest"), services.url("consent"), keys)
+    async with Reader(settings, WATCHED) as reader, services.subscribe() as subscriber:
+        began = time.monotonic()
+        with screen.progress(console) as bars:
+            acknowledged, answered = await _acts(play, player, quiet, bars)
+        seconds = time.monotonic() - began
+        await asyncio.to_thread(player.close)
+        await quiet.reached()
+        await reader.caught_up()
+        await subscriber.received(len(reader.records["segments.transitions"]))
+        after = await services.samples()
+    return Measured(
+        sdk_errors=player.errors,
+        acknowledged=acknowledged,
+        counts=counts(after - before),
+        collected=records.deliveries(reader.records["events.collected"], play.run),
+        permitted=records.deliveries(reader.records["events.permitted"], play.run),
+        refused=records.refused(reader.records["deadletters"]),
+        card_numbers=records.card_numbers(reader.records),
+        profiles=records.golden(reader.records["profiles.state"], play.run),
+        transitions=records.transitions(reader.records["segments.transitions"]),
+        told=subscriber.told,
+        memberships={key: Membership(was, await services.members(key)) for key, was in members.items()},
+        answered=answered,
+        seconds=seconds,
+    )
+
+
+async def _acts(
+    play: Plan, player: Player, quiet: Quiet, bars: Progress
+) -> tuple[dict[str, int], dict[str, float]]:
+    """The acts in order. Returns when each opt-out was acknowledged, and when each probe had its 200."""
+    fast = bars.add_task("events", total=len(play.before) + len(play.after))
+    await asyncio.to_thread(player.play, play.before, lambda number: bars.advance(fast, number))
+    leaving = bars.add_task("opt-outs at half time, people", total=len(play.opt_outs))
+    acknowledged = await _opt_out(play, player, True, leaving, bars)
+    await quiet.reached()
+    acknowledged |= await _opt_out(play, player, False, leaving, bars)
+    await asyncio.to_thread(player.play, play.after, lambda number: bars.advance(fast, number))
+    slow = bars.add_task("events, one by one", total=len(play.steady) + len(play.probes))
+    _, answered = await asyncio.gather(
+        asyncio.to_thread(player.play_steadily, play.steady, lambda number: bars.advance(slow, number)),
+        asyncio.to_thread(player.probe, play.probes, lambda number: bars.advance(slow, number)),
+    )
+    return acknowledged, answered
+
+
+async def _opt_out(play: Plan, player: Player, in_flow: bool, task: TaskID, bars: Progress) -> dict[str, int]:
+    decisions: list[OptOut] = [one for one in play.opt_outs if one.in_flow is in_flow]
+    return await asyncio.to_thread(player.opt_out, decisions, lambda number: bars.advance(task, number))
+
+
+def _run_code(now: datetime) -> str:
+    """A short name for this run, later ones sorting behind earlier ones."""
+    number, code = int(now.timestamp()) - 1_700_000_000, ""
+    while number:
+        number, digit = divmod(number, 36)
+        code = _DIGITS[digit] + code
+    return code
