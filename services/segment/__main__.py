@@ -1,0 +1,4 @@
+from services.kernel.run import main
+from services.segment.app import build
+
+main("segment", build)

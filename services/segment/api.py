@@ -1,0 +1,225 @@
+"""HTTP: definitions, members, why, and the stream (server-sent events)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request, delete, get, put
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+from litestar.response import Response, Stream
+
+from services.kernel.clock import Clock
+from services.kernel.codec import decode
+from services.kernel.events import GoldenRecord
+from services.kernel.http import BEARER, Problem, require
+from services.kernel.identifier import HASH_SIZE, Hasher, Identifier
+from services.kernel.predicate import InvalidRule
+from services.segment.domain.cursor import Cursor, read_cursor, write_cursor
+from services.segment.domain.definition import Segment, read_definition
+from services.segment.domain.presentation import segment_shown
+from services.segment.flow.streaming import Item, Streaming
+from services.segment.flow.why import explain
+from services.segment.store.catalog import CatalogStore
+from services.segment.store.reading import Reader
+
+READ = [require("segment:read")]
+ADMIN = [require("segment:admin")]
+RETRY_MILLISECONDS = 2000
+MOST_MEMBERS = 1000
+
+
+async def _segment(state: State, key: str) -> Segment:
+    catalogs: CatalogStore = state.catalogs
+    segment = (await catalogs.current()).segments.get(key)
+    if segment is None or segment.deleted:
+        raise Problem(404, "Not found", "no such segment")
+    return segment
+
+
+async def _shown(state: State, segment: Segment) -> dict[str, Any]:
+    reader: Reader = state.reader
+    members = (await reader.counts()).get(segment.key, 0)
+    return segment_shown(segment, members, filling=await reader.judged_by() < segment.catalog)
+
+
+@get("/v1/segments", guards=READ, security=BEARER, tags=["segments"])
+async def list_segments(state: State) -> dict[str, Any]:
+    """All segments with their number of members."""
+    reader: Reader = state.reader
+    catalog = await state.catalogs.current()
+    counts, judged_by = await reader.counts(), await reader.judged_by()
+    live = [segment for segment in catalog.segments.values() if not segment.deleted]
+    return {
+        "segments": [
+            segment_shown(segment, counts.get(segment.key, 0), filling=judged_by < segment.catalog)
+            for segment in live
+        ]
+    }
+
+
+@get("/v1/segments/{key:str}", guards=READ, security=BEARER, tags=["segments"])
+async def get_segment(state: State, key: str) -> dict[str, Any]:
+    """A segment. While `filling`, not all profiles are judged by this version yet."""
+    return await _shown(state, await _segment(state, key))
+
+
+@put("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
+async def put_segment(state: State, key: str, data: dict[str, Any]) -> Response[dict[str, Any]]:
+    """Create or change a segment: `name`, `purpose`, `rule`. It fills in the background from the profiles
+    that are there. The same definition again changes nothing. All problems are reported at once, each with
+    its place such as `rule.all[1].count.op`."""
+    catalogs: CatalogStore = state.catalogs
+    clock: Clock = state.clock
+    try:
+        definition = read_definition(key, data, state.purposes)
+    except InvalidRule as error:
+        errors = [{"place": problem.place, "message": problem.message} for problem in error.problems]
+        raise Problem(400, "Not a segment", str(error), errors=errors) from None
+    segment, new = await catalogs.put(key, definition, clock.now())
+    return Response(await _shown(state, segment), status_code=201 if new else 200)
+
+
+@delete("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
+async def delete_segment(state: State, key: str) -> None:
+    """Delete a segment; its members leave it in the background, with the reason `definition`."""
+    catalogs: CatalogStore = state.catalogs
+    clock: Clock = state.clock
+    if not await catalogs.delete(key, clock.now()):
+        raise Problem(404, "Not found", "no such segment")
+
+
+@get("/v1/segments/{key:str}/members", guards=READ, security=BEARER, tags=["members"])
+async def list_members(
+    state: State,
+    key: str,
+    after: str | None = None,
+    limit: int = Parameter(default=MOST_MEMBERS, ge=1, le=MOST_MEMBERS),
+) -> dict[str, Any]:
+    """A snapshot of the members, in pages: give `next` as `after` until it is null. All pages show one
+    moment, whatever changes meanwhile: the one at which `stream_cursor` stands. Streaming on from that
+    cursor misses nothing and repeats nothing."""
+    reader: Reader = state.reader
+    segment = await _segment(state, key)
+    try:
+        cursor, last = await _page_start(reader, after)
+    except ValueError:
+        raise Problem(400, "Bad request", "after: expected the `next` of a page") from None
+    members = await reader.members(segment.key, cursor, last, limit)
+    kept = await reader.oldest_kept()
+    if any(cursor.get(partition, 0) < position for partition, position in kept.items()):
+        raise Problem(410, "Gone", "the snapshot is too old: begin again without `after`")
+    place = write_cursor(cursor)
+    return {
+        "members": [_member(member.profile_id, member.sequence, member.value) for member in members],
+        "next": f"{place}~{members[-1].profile_id.hex()}" if len(members) == limit else None,
+        "stream_cursor": place,
+    }
+
+
+async def _page_start(reader: Reader, after: str | None) -> tuple[Cursor, bytes]:
+    """Positions of the snapshot and the last profile of the page before. Raises ValueError."""
+    if after is None:
+        return await reader.published(), b""
+    place, _, last = after.partition("~")
+    return read_cursor(place), bytes.fromhex(last)
+
+
+def _member(profile_id: bytes, sequence: int, value: bytes | None) -> dict[str, Any]:
+    golden = decode(GoldenRecord, value) if value is not None else None
+    return {
+        "profile_id": profile_id.hex(),
+        "user_id": golden.user_ids[0] if golden and golden.user_ids else None,
+        "anonymous_ids": golden.anonymous_ids if golden else [],
+        "sequence": sequence,
+    }
+
+
+@get("/v1/segments/{key:str}/why/{person:str}", guards=READ, security=BEARER, tags=["members"])
+async def why(state: State, key: str, person: str) -> dict[str, Any]:
+    """Why a person is in the segment or not. `person`: `user_id:…`, `anonymous_id:…` or a profile id."""
+    segment = await _segment(state, key)
+    found = await _profile(state, person)
+    shown = await explain(state.reader, segment, found, state.clock.now()) if found else None
+    if shown is None:
+        raise Problem(404, "Not found", "no such profile")
+    return shown
+
+
+async def _profile(state: State, person: str) -> bytes | None:
+    reader: Reader = state.reader
+    hasher: Hasher = state.hasher
+    if ":" not in person:
+        try:
+            profile_id = bytes.fromhex(person)
+        except ValueError:
+            profile_id = b""
+        if len(profile_id) != HASH_SIZE:
+            raise Problem(400, "Bad request", "expected kind:value or a profile id of 32 hexadecimal digits")
+        return profile_id
+    try:
+        return await reader.find(hasher.of(Identifier.parse(person)))
+    except ValueError as error:
+        raise Problem(400, "Bad request", str(error)) from None
+
+
+_STREAM = {200: ResponseSpec(None, description="Server-sent events", media_type="text/event-stream")}
+
+
+@get("/v1/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
+async def stream(request: Request[Any, Any, Any], state: State, cursor: str | None = None) -> Stream:
+    """Transitions of all segments as server-sent events `transition`, from now on, from `Last-Event-ID`, or
+    from `cursor`. Every entry and exit in its order per profile, without gap; `id` is the cursor after it. An
+    event `reset` says that the cursor is older than what is kept: take a new snapshot."""
+    return _streamed(request, state.streaming, cursor, None)
+
+
+@get("/v1/segments/{key:str}/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
+async def segment_stream(
+    request: Request[Any, Any, Any], state: State, key: str, cursor: str | None = None
+) -> Stream:
+    """The transitions of one segment, as in `/v1/stream`."""
+    segment = await _segment(state, key)
+    return _streamed(request, state.streaming, cursor, segment.key)
+
+
+def _streamed(
+    request: Request[Any, Any, Any], streaming: Streaming, cursor: str | None, segment_key: str | None
+) -> Stream:
+    given = request.headers.get("last-event-id") or cursor
+    try:
+        start = read_cursor(given) if given else None
+    except ValueError:
+        raise Problem(400, "Bad request", "expected a cursor such as 12.0.7") from None
+    return Stream(
+        _events(streaming.follow(start, segment_key)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _events(items: AsyncIterator[Item]) -> AsyncIterator[bytes]:
+    """The WHATWG event stream format. An id without data moves the reader's cursor, and is no event."""
+    yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+    async for item in items:
+        place = b"id: %s\n" % item.cursor.encode()
+        if item.kind == "heartbeat":
+            yield b": heartbeat\n%s\n" % place
+        elif item.kind == "reset":
+            yield b'%sevent: reset\ndata: {"cursor": "%s"}\n\n' % (place, item.cursor.encode())
+        else:
+            yield b"%sevent: transition\ndata: %s\n\n" % (place, item.data)
+
+
+HANDLERS = [
+    list_segments,
+    get_segment,
+    put_segment,
+    delete_segment,
+    list_members,
+    why,
+    stream,
+    segment_stream,
+]

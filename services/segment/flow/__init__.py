@@ -1,0 +1,1 @@
+"""A golden record's path: judge it, publish its transitions, stream them."""
