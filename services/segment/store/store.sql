@@ -217,3 +217,22 @@ FROM (
 ) t
 LEFT JOIN memberships m USING (profile_id, segment_key)
 WHERE t.span <> t.kept OR m.sequence IS DISTINCT FROM t.last
+
+-- name: position_faults
+-- Partitions whose kept transitions have a gap in their positions, or do not end where the partition stands.
+SELECT p.partition
+FROM partitions p
+JOIN (
+    SELECT partition, max(position) AS last, max(position) - min(position) + 1 AS span, count(*) AS kept
+    FROM transitions GROUP BY partition
+) t USING (partition)
+WHERE t.span <> t.kept OR t.last <> p.position
+
+-- name: count_faults
+SELECT segment_key, partition
+FROM counts c
+FULL JOIN (
+    SELECT segment_key, partition, count(*) AS members FROM memberships WHERE member
+    GROUP BY segment_key, partition
+) m USING (segment_key, partition)
+WHERE coalesce(c.members, 0) <> coalesce(m.members, 0)
