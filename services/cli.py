@@ -2,20 +2,16 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
 from services.kernel import topics as registry
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
-
-console = Console(highlight=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,19 +29,19 @@ def up() -> None:
         tokens = stack.prepare()
     with step(" ".join(SERVICES)):
         stack.start_services()
-    console.print()
+    print()
     show(stack)
-    console.print()
+    print()
     for name, token in tokens.items():
-        console.print(f"  {name:<12} {token}")
-    console.print(f"\nKeys   {stack.home / 'keys.json'}\nLogs   {stack.home / 'logs'}")
-    console.print("Stop   make down     Remove  make clean")
+        print(f"  {name:<12} {token}")
+    print(f"\nKeys   {stack.home / 'keys.json'}\nLogs   {stack.home / 'logs'}")
+    print("Stop   make down     Remove  make clean")
 
 
 @candor.command()
 def down() -> None:
     """Stop what `up` started; the data stays."""
-    console.print("Stopped." if Stack().stop() else "Nothing was running.")
+    print("Stopped." if Stack().stop() else "Nothing was running.")
 
 
 @candor.command()
@@ -65,44 +61,45 @@ def status() -> None:
 @candor.command()
 def topics() -> None:
     """Show the registry of topics."""
-    table = Table("topic", "key", "partitions", "cleanup", "schema", "from", "to", box=None)
+    rows = [("topic", "partitions", "cleanup", "schema", "from", "to")]
     for name, topic in registry.registry().items():
-        table.add_row(
-            name,
-            topic.key,
-            str(topic.partitions),
-            str(topic.config["cleanup.policy"]),
-            topic.schema,
-            " ".join(topic.producers),
-            " ".join(topic.consumers),
-        )
-    console.print(table)
+        cleanup = str(topic.config["cleanup.policy"])
+        senders, readers = " ".join(topic.producers), " ".join(topic.consumers)
+        rows.append((name, str(topic.partitions), cleanup, topic.schema, senders, readers))
+    columns(rows)
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Show a step of a longer command with the time that it took."""
     began = time.monotonic()
-    console.print(f"  {name:<34} ", end="")
+    print(f"  {name:<34} ", end="", flush=True)
     yield
-    console.print(f"ok {time.monotonic() - began:4.0f} s")
+    print(f"ok {time.monotonic() - began:4.0f} s")
 
 
 def show(stack: Stack) -> bool:
     """Print the status of the stack; whether all of it is ready."""
-    table = Table("process", "state", "pid", "address", "ready", box=None)
     rows = stack.status()
-    for row in rows:
-        table.add_row(row.name, row.state, str(row.pid or ""), row.address, row.problem or "yes")
-    console.print(table)
+    lines = [
+        (row.name, row.state, str(row.pid or "-"), row.address, row.problem.partition("\n")[0] or "yes")
+        for row in rows
+    ]
+    columns([("process", "state", "pid", "address", "ready"), *lines])
     return not any(row.problem for row in rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:
     """Run the command; errors that the user can mend are one message and exit code 1."""
     try:
-        candor(standalone_mode=True)
+        candor()
     except (CandorError, LocalStackError) as error:
-        console.print()
-        console.print(str(error), markup=False)
+        print(f"\n{error}", file=sys.stderr)
         sys.exit(1)

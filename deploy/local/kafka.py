@@ -5,6 +5,7 @@ To move to another version edit jgo.toml, run `jgo lock` in this folder, and com
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
 import tomllib
 import uuid
@@ -64,6 +65,7 @@ def prepare(folder: Path, port: int, controller_port: int) -> Process:
     java = (str(JAVA), *JVM_OPTIONS, "-cp", class_path())
     if not (folder / "data" / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        shutil.rmtree(folder / "data", ignore_errors=True)  # what an interruption left
         _run(*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties))
     return Process("kafka", (*java, "kafka.Kafka", str(properties)), port)
 

@@ -62,12 +62,13 @@ def prepare(
     return Process("postgres", command, port, user, stop_signal=signal.SIGINT)  # SIGINT: "fast" shutdown
 
 
-def check(port: int, password: str) -> None:
-    """Raise LocalStackError unless the server accepts its superuser."""
+def is_ready(port: int, superuser_password: str) -> bool:
+    """Whether the server accepts its superuser."""
     try:
-        _connect(port, password).close()
-    except psycopg.OperationalError as error:
-        raise LocalStackError(str(error)) from error
+        _connect(port, superuser_password).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def ensure_database(port: int, superuser_password: str, *, user: str, password: str, database: str) -> None:

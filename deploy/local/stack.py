@@ -50,14 +50,15 @@ class Stack:
         self.home = home if home.is_absolute() else ROOT / home
         self._runs_kafka = "CANDOR_KAFKA" not in environment
         self._runs_postgres = "CANDOR_POSTGRES_HOST" not in environment
-        self._kafka_port = int(environment.get("CANDOR_KAFKA_PORT", "9092"))
+        self._kafka_port = _port(environment.get("CANDOR_KAFKA_PORT", "9092"))
         generated = _secrets(self.home / "secrets.json")
         self._superuser_password = generated["postgres_superuser_password"]
+        password = {"CANDOR_POSTGRES_PASSWORD": generated["postgres_password"]} if self._runs_postgres else {}
         self.environment = {
             "CANDOR_KAFKA": f"{HOST}:{self._kafka_port}",
-            "CANDOR_POSTGRES_PASSWORD": generated["postgres_password"],
             "CANDOR_IDENTIFIER_KEY": generated["identifier_key"],
             "CANDOR_KEYRING": str(self.home / "keyring.json"),
+            **password,
             **environment,
             "CANDOR_HOME": str(self.home),
         }
@@ -192,15 +193,22 @@ class Stack:
             if name in SERVICES:
                 urllib.request.urlopen(f"http://{address}/health/ready", timeout=2).close()  # noqa: S310 - ours
             elif name == "postgres" and self._runs_postgres:
-                postgres.check(self.settings.postgres_port, self._superuser_password)
+                ready = postgres.is_ready(self.settings.postgres_port, self._superuser_password)
+                return "" if ready else "does not answer"
             else:
                 host, port = address.rsplit(":", 1)
                 socket.create_connection((host, int(port)), timeout=2).close()
         except urllib.error.HTTPError as error:
             return error.read().decode(errors="replace")
-        except (OSError, LocalStackError) as error:
-            return f"does not answer: {error}"
+        except OSError:
+            return "does not answer"
         return ""
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65535):
+        raise LocalStackError(f"CANDOR_KAFKA_PORT is wrong: expected a port, and the next one free: {text}")
+    return int(text)
 
 
 def _secrets(path: Path) -> dict[str, str]:

@@ -49,10 +49,12 @@ class Supervisor:
         return self._logs / f"{name}.log"
 
     def is_running(self) -> bool:
-        """Whether a Supervisor answers on the socket."""
+        """Whether a Supervisor answers on the socket, even if only to say that it is stopping."""
         try:
             with self._calls() as calls:
                 calls.getState()
+        except Fault:
+            return True
         except OSError:
             return False
         return True
@@ -86,11 +88,11 @@ class Supervisor:
                     ) from fault
 
     def states(self) -> dict[str, State]:
-        """State of every process by name; empty when Supervisor does not run."""
+        """State of every process by name; empty when Supervisor does not run or is stopping."""
         try:
             with self._calls() as calls:
                 found: list[dict[str, Any]] = calls.getAllProcessInfo()
-        except OSError:
+        except (Fault, OSError):
             return {}
         return {one["name"]: State(one["name"], one["statename"], one["pid"]) for one in found}
 
