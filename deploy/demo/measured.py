@@ -61,7 +61,7 @@ class Measured:
     ``acknowledged``: when each opt-out's answer came, by person, µs since the epoch. ``refused``: message ids
     of dead letters. ``card_numbers``: how many were found, by topic. ``profiles``: newest golden record by
     profile id. ``transitions``: by partition, in the topic's order. ``answered``: when each probe got its
-    200, by user_id, on the subscriber's clock. ``seconds``: from the first call to the last answer.
+    200, by user_id, on the subscriber's clock. ``speed``: calls answered a second at full speed.
     """
 
     sdk_errors: Sequence[str]
@@ -76,4 +76,4 @@ class Measured:
     told: Sequence[Told]
     memberships: Mapping[str, Membership]
     answered: Mapping[str, float]
-    seconds: float
+    speed: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.progress import Progress, TaskID
 from deploy.demo import checks, ledger, plan, records, screen
 from deploy.demo.account import Account
 from deploy.demo.api import Services, counts
+from deploy.demo.calls import Call
+from deploy.demo.checks import Check
 from deploy.demo.measured import Measured, Membership
 from deploy.demo.plan import OptOut, Plan
 from deploy.demo.player import PROBE_RATE, STEADY_RATE, Player
@@ -24,15 +26,19 @@ WATCHED = ("events.collected", "events.permitted", "deadletters", "profiles.stat
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[checks.Check]:
-    """Play the shop and print the account; the checks say whether all was as it should be.
+def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
+    """Play the shop and print the account; whether every check held.
 
-    ``keys``: tokens of demo-web, demo-server and admin. Raises CandorError when it could not be played.
+    ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic.
+    Raises CandorError when it could not be played.
     """
-    return asyncio.run(_main(settings, keys, console))
+    console = Console(highlight=False, soft_wrap=True)
+    found = asyncio.run(_main(settings, keys, console))
+    screen.close(console, settings, found, time.monotonic() - began)
+    return all(check.held for check in found)
 
 
-async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[checks.Check]:
+async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[Check]:
     console.print(screen.OPENING)
     now = datetime.now(UTC)
     play = plan.make(now, _run_code(now))
@@ -63,10 +69,8 @@ async def _play(
     before = await services.samples()
     player = Player(services.url("ingest"), services.url("consent"), keys)
     async with Reader(settings, WATCHED) as reader, services.subscribe() as subscriber:
-        began = time.monotonic()
         with screen.progress(console) as bars:
-            acknowledged, answered = await _acts(play, player, quiet, bars)
-        seconds = time.monotonic() - began
+            acknowledged, answered, speed = await _acts(play, player, quiet, bars)
         await asyncio.to_thread(player.close)
         await quiet.reached()
         await reader.caught_up()
@@ -85,27 +89,35 @@ async def _play(
         told=subscriber.told,
         memberships={key: Membership(was, await services.members(key)) for key, was in members.items()},
         answered=answered,
-        seconds=seconds,
+        speed=speed,
     )
 
 
 async def _acts(
     play: Plan, player: Player, quiet: Quiet, bars: Progress
-) -> tuple[dict[str, int], dict[str, float]]:
-    """The acts in order. Returns when each opt-out was acknowledged, and when each probe had its 200."""
+) -> tuple[dict[str, int], dict[str, float], float]:
+    """The acts in order. Returns when each opt-out was acknowledged, when each probe had its 200, and how
+    many calls a second were answered at full speed."""
     fast = bars.add_task("events", total=len(play.before) + len(play.after))
-    await asyncio.to_thread(player.play, play.before, lambda number: bars.advance(fast, number))
+    seconds = await _full_speed(play.before, player, fast, bars)
     leaving = bars.add_task("opt-outs at half time, people", total=len(play.opt_outs))
     acknowledged = await _opt_out(play, player, True, leaving, bars)
     await quiet.reached()
     acknowledged |= await _opt_out(play, player, False, leaving, bars)
-    await asyncio.to_thread(player.play, play.after, lambda number: bars.advance(fast, number))
+    seconds += await _full_speed(play.after, player, fast, bars)
     slow = bars.add_task("events, one by one", total=len(play.steady) + len(play.probes))
     _, answered = await asyncio.gather(
         asyncio.to_thread(player.play_steadily, play.steady, lambda number: bars.advance(slow, number)),
         asyncio.to_thread(player.probe, play.probes, lambda number: bars.advance(slow, number)),
     )
-    return acknowledged, answered
+    return acknowledged, answered, (len(play.before) + len(play.after)) / seconds
+
+
+async def _full_speed(calls: Sequence[Call], player: Player, task: TaskID, bars: Progress) -> float:
+    """Play the calls; the seconds that it took."""
+    began = time.monotonic()
+    await asyncio.to_thread(player.play, calls, lambda number: bars.advance(task, number))
+    return time.monotonic() - began
 
 
 async def _opt_out(play: Plan, player: Player, in_flow: bool, task: TaskID, bars: Progress) -> dict[str, int]:

@@ -68,7 +68,7 @@ def _measured(play: Plan, books: Ledger) -> Measured:
             for key, members in books.members.items()
         },
         answered={str(call.arguments["user_id"]): 9.99 for call in play.probes},
-        seconds=10.0,
+        speed=3000.0,
     )
 
 
