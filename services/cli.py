@@ -23,12 +23,7 @@ def candor() -> None:
 def up() -> None:
     """Start Kafka, PostgreSQL and the four services, and wait until they are ready."""
     stack = Stack()
-    with step("Kafka and PostgreSQL"):
-        stack.start_servers()
-    with step("topics, tables, keys"):
-        tokens = stack.prepare()
-    with step(" ".join(SERVICES)):
-        stack.start_services()
+    tokens = start(stack)
     print()
     show(stack)
     print()
@@ -36,6 +31,18 @@ def up() -> None:
         print(f"  {name:<12} {token}")
     print(f"\nKeys   {stack.home / 'keys.json'}\nLogs   {stack.home / 'logs'}")
     print("Stop   make down     Remove  make clean")
+
+
+@candor.command()
+def demo() -> None:
+    """Start everything, play a shop through it, show what happened; exit code 0 only if every check held."""
+    from deploy.demo import run  # here, as the SDK that it plays with is no part of the services
+
+    began = time.monotonic()
+    print("Candor demo")
+    stack = Stack()
+    if not run.main(stack.settings, start(stack), began):
+        sys.exit(1)
 
 
 @candor.command()
@@ -67,6 +74,17 @@ def topics() -> None:
         senders, readers = " ".join(topic.producers), " ".join(topic.consumers)
         rows.append((name, str(topic.partitions), cleanup, topic.schema, senders, readers))
     columns(rows)
+
+
+def start(stack: Stack) -> dict[str, str]:
+    """Start what does not run yet, showing each step; the tokens of the first keys by name."""
+    with step("Kafka and PostgreSQL"):
+        stack.start_servers()
+    with step("topics, tables, keys"):
+        tokens = stack.prepare()
+    with step(" ".join(SERVICES)):
+        stack.start_services()
+    return tokens
 
 
 @contextmanager
