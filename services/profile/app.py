@@ -21,11 +21,13 @@ from services.kernel.run import Running
 from services.kernel.schedule import Schedule
 from services.kernel.settings import Settings
 from services.kernel.view import View
+from services.profile.api import HANDLERS
 from services.profile.control import Control
 from services.profile.flow.applying import CHANNEL, STAGE, Applying
 from services.profile.flow.decisions import Decisions
 from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
+from services.profile.flow.showing import Profiles
 
 SUMMARY = "Who a person is across identifiers, and what is known of them."
 
@@ -69,7 +71,16 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         golden = GoldenRecords(view, judge, clock)
         records = Relay(settings, "profiles", pool, golden, health, channel=CHANNEL)
         links = Relay(settings, "links", pool, Links(), health, channel=CHANNEL)
-        app = create_app("profile", SUMMARY, [], health, KeyRing(settings.keyring))
+        app = create_app(
+            "profile",
+            SUMMARY,
+            HANDLERS,
+            health,
+            KeyRing(settings.keyring),
+            profiles=Profiles(pool, view, judge, clock),
+            hasher=settings.hasher(),
+            clock=clock,
+        )
         yield Running(
             app,
             {

@@ -112,3 +112,10 @@ WHERE inhparent = $1::text::regclass
 SELECT day, facet, at, partition, "offset", purposes, record FROM events
 WHERE facet = ANY ($1::bytea[]) AND at <= $2
 ORDER BY at DESC, partition, "offset" LIMIT $3
+
+-- name: all_events
+SELECT record FROM events
+
+-- name: roots_after
+-- The next roots by id.
+SELECT id FROM facets WHERE root = id AND id > $1 ORDER BY id LIMIT $2
