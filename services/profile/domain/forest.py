@@ -79,7 +79,11 @@ class Forest:
 
     def marks(self) -> list[bytes]:
         """Roots, also former ones, to publish anew; sorted. What never was a profile needs no tombstone."""
-        return sorted(id for id in self.dirty if (node := self.nodes[id]).root == id or node.stored)
+        return sorted(id for id in self.dirty if not self._never_a_profile(id))
+
+    def _never_a_profile(self, id: bytes) -> bool:
+        node = self.nodes.get(id)
+        return node is not None and node.root != id and not node.stored
 
     @property
     def evidence(self) -> Iterable[Evidence]:

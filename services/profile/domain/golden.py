@@ -66,9 +66,7 @@ def fold(root: bytes, members: Sequence[Member], purposes: Sequence[str], versio
 
 def user_ids(root: bytes, members: Sequence[Member]) -> list[str]:
     """Those under which events came, the root's first, then sorted; not a mere previous id of an alias."""
-    own = sorted(
-        (id != root, facet.value) for id, facet in members if facet.kind == USER_ID and facet.events
-    )
+    own = sorted((id != root, facet.value) for id, facet in members if facet.kind == USER_ID and facet.events)
     return [value for _, value in own]
 
 
