@@ -6,6 +6,8 @@ fetch → handler (decode, decide, one transaction, produce and await acks) → 
 - Deadlock and serialization errors are retried at once.
 - A bad record that the handler could not name itself (a Postgres data error, a BadRecord) is found by
   bisecting the batch, and refused.
+- A handler may say that a bad record must not be passed over (PartitionStopped): its partition rests, and
+  readiness is red, while the others go on.
 - Too many dead letters in a row stop the process: a bad deploy must not eat the topic.
 """
 
@@ -24,7 +26,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.kernel import metrics
 from services.kernel.health import Health
-from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
+from services.kernel.outcome import BadRecord, CandorError, Dead, Outage, TooManyDead
 from services.kernel.postgres import DATA, OUTAGES, RETRY
 from services.kernel.settings import Settings
 
@@ -32,6 +34,14 @@ Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 Batch: TypeAlias = dict[TopicPartition, list[Record]]
 
 log = logging.getLogger(__name__)
+
+
+class PartitionStopped(CandorError):
+    """Raised by ``refuse`` for a record that must neither be handled nor passed over."""
+
+    def __init__(self, record: Record, why: Dead) -> None:
+        super().__init__(f"{why.reason} at offset {record.offset}")
+        self.partition = TopicPartition(record.topic, record.partition)
 
 
 class Handler(Protocol):
@@ -51,7 +61,10 @@ class Handler(Protocol):
         ...
 
     async def refuse(self, record: Record, why: Dead) -> None:
-        """Put that one record aside for good, durably: handling it fails whatever is done."""
+        """Put that one record aside for good, durably: handling it fails whatever is done.
+
+        Raises PartitionStopped where records of that topic must not be passed over.
+        """
         ...
 
     async def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
@@ -108,6 +121,7 @@ class BatchLoop:
         self._generation = 0
         self._starts: dict[TopicPartition, int] = {}
         self._failed: BaseException | None = None
+        self._stopped: set[str] = set()
         self._outage_since: float | None = None
         health.red(self._part, "starting")
 
@@ -146,8 +160,8 @@ class BatchLoop:
         self._failed = None
         self._starts = {}
         consumer.subscribe(self._topics, listener=_Listener(self, consumer))
-        await consumer.start()
         try:
+            await consumer.start()
             yield consumer
         finally:
             with contextlib.suppress(KafkaError, TimeoutError):
@@ -190,6 +204,10 @@ class BatchLoop:
             self._outage(error)
             self._back(consumer, batch, fresh=False)
             await asyncio.sleep(0.3)
+            return
+        except PartitionStopped as stopped:
+            self._stop(consumer, stopped)
+            self._back(consumer, batch, fresh=False)
             return
         self._recovered()
         if not batch:
@@ -239,9 +257,19 @@ class BatchLoop:
                 start = self._starts.get(tp) if fresh else None
                 consumer.seek(tp, records[0].offset if start is None else start)
 
+    def _stop(self, consumer: Any, stopped: PartitionStopped) -> None:
+        """Fetch no more of that partition until it is assigned anew."""
+        tp = stopped.partition
+        consumer.pause(tp)
+        part = f"{self._part}: {self._unprefixed(tp.topic)}, partition {tp.partition}"
+        self._stopped.add(part)
+        self._health.red(part, str(stopped))
+        metrics.RECORDS.labels(self._stage, "stopped").inc()
+        log.error("partition is stopped", extra={"part": part, "why": str(stopped)})
+
     async def _expect_nothing_left(self, consumer: Any) -> None:
         """A consumer can stick silently after a broker restart (aio-libs/aiokafka#1154): start it anew."""
-        partitions = consumer.assignment()
+        partitions = consumer.assignment() - consumer.paused()
         ends = await consumer.end_offsets(partitions)
         for tp in partitions:
             if tp in consumer.assignment() and ends[tp] > await consumer.position(tp):
@@ -276,6 +304,9 @@ class BatchLoop:
     async def on_assigned(self, consumer: Any, partitions: set[TopicPartition]) -> None:
         async with self._busy:
             self._generation += 1
+            for part in self._stopped:
+                self._health.green(part)
+            self._stopped.clear()
             try:
                 self._starts = {}
                 for tp, offset in (await self._handler.assigned(partitions)).items():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get
+from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
@@ -23,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.kernel.health import Health
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import CandorError, Outage
+from services.kernel.postgres import OUTAGES
 
 RETRY_SECONDS = 2
 """Retry-After of a 503."""
@@ -157,9 +159,14 @@ def create_app(
     handlers: Sequence[ControllerRouterHandler],
     health: Health,
     keyring: KeyRing,
+    *,
+    cors: CORSConfig | None = None,
     **state: Any,
 ) -> Litestar:
-    """The service's application: ``handlers`` and what all services have. ``state`` goes to app.state."""
+    """The service's application: ``handlers`` and what all services have. ``state`` goes to app.state.
+
+    ``cors``: for a service that browsers call from the pages of others.
+    """
     static = files("swagger_ui") / "static"
     return Litestar(
         [
@@ -177,6 +184,7 @@ def create_app(
             Problem: _on_problem,
             HTTPException: _on_http,
             Outage: _on_outage,
+            **dict.fromkeys(OUTAGES, _on_outage),
             Exception: _on_error,
         },
         openapi_config=OpenAPIConfig(
@@ -197,6 +205,7 @@ def create_app(
                 ),
             ],
         ),
+        cors_config=cors,
         logging_config=None,
         debug=False,
     )

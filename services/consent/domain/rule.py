@@ -60,7 +60,7 @@ def effective(
 
     ``decisions`` and ``links`` must hold all that concern the identifiers and those linked to them; a cut
     pair, in either direction, is no link. Reading a state: what is listed under a purpose's own name goes
-    before ``*``; what is listed nowhere, or as a grant that has expired, holds the regime's default.
+    before ``*``; what is listed nowhere, or as a grant that has expired, holds the regime's default (answer).
     """
     ordered = sorted(decisions, key=lambda decision: decision.position)
     group_of = components(
@@ -77,6 +77,17 @@ def effective(
     for group, inside in members.items():
         states.update(_of_component(inside, touching[group], now))
     return states
+
+
+def answer(state: ConsentState, purpose: str, now: int) -> Verdict:
+    """What the state says of a purpose at that time."""
+    for name in (purpose, EVERY):
+        if name in state.denied:
+            return DENIED
+        for grant in state.granted:
+            if grant.purpose == name:
+                return grant.expires_at if grant.expires_at > now else DEFAULT
+    return DEFAULT
 
 
 def on_gpc_record(decisions: Iterable[Decision]) -> set[bytes]:

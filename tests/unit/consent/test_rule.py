@@ -7,14 +7,25 @@ from collections.abc import Iterable, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.consent.domain.rule import EVERY, GPC, Choice, Decision, Pair, effective, on_gpc_record
+from services.consent.domain.rule import (
+    DEFAULT,
+    DENIED,
+    EVERY,
+    GPC,
+    Choice,
+    Decision,
+    Pair,
+    Verdict,
+    answer,
+    effective,
+    on_gpc_record,
+)
 from services.kernel.events import ConsentState, Grant
 
 NOW = 100
 NAMES = [bytes([n]) * 16 for n in range(6)]
 ANA, BEN, CAT, DAN, EVE, FAY = NAMES
 PURPOSES = ["analytics", "marketing", EVERY]
-Verdict = str | int | None
 CHOICES: list[Choice] = ["grant", "deny"]
 
 choices = st.dictionaries(st.sampled_from(PURPOSES), st.sampled_from(CHOICES), min_size=1)
@@ -42,15 +53,8 @@ def decision(position: int, names: Iterable[bytes], expires: int = 200, **purpos
     return Decision(position, frozenset(names), named, "api", position, expires)
 
 
-def reading(state: ConsentState, purpose: str, now: int = NOW) -> Verdict:
-    """What a consumer of consent.state makes of it: "deny", a time granted until, or nothing."""
-    for name in (purpose, EVERY):
-        if name in state.denied:
-            return "deny"
-        for grant in state.granted:
-            if grant.purpose == name:
-                return grant.expires_at if grant.expires_at > now else None
-    return None
+def reading(state: ConsentState, purpose: str) -> Verdict:
+    return answer(state, purpose, NOW)
 
 
 def model(
@@ -72,9 +76,9 @@ def model(
                 and later.identifiers & denial.identifiers
             ]
             if not answers:
-                return "deny"
+                return DENIED
     grants = [d.expires_at for d in ledger if d.says(purpose) == "grant" and x in d.identifiers]
-    return grants[-1] if grants and grants[-1] > NOW else None
+    return grants[-1] if grants and grants[-1] > NOW else DEFAULT
 
 
 @given(ledgers(), links, links)
@@ -96,7 +100,7 @@ def test_a_link_only_restricts_and_its_cut_restores(
     for name in NAMES:
         for purpose in PURPOSES:
             was, is_now = reading(before[name], purpose), reading(after[name], purpose)
-            assert is_now in (was, "deny")
+            assert is_now in (was, DENIED)
     if new not in pairs and new[::-1] not in pairs:
         assert effective(NAMES, ledger, [*pairs, new], [new[::-1]], NOW) == before
 
@@ -167,13 +171,13 @@ def test_an_expired_grant_falls_to_the_default_not_to_the_denial_it_answered() -
 def test_an_expired_grant_is_not_taken_for_a_denial_of_every_purpose_beside_it() -> None:
     ledger = [decision(1, [ANA], every="deny"), decision(2, [ANA], expires=NOW, marketing="grant")]
     state = effective([ANA], ledger, [], [], NOW)[ANA]
-    assert reading(state, "marketing") is None and reading(state, "analytics") == "deny"
+    assert reading(state, "marketing") == DEFAULT and reading(state, "analytics") == DENIED
 
 
 def test_a_link_brings_the_denial_of_the_rest_without_the_grant_beside_it() -> None:
     only_analytics = decision(1, [ANA], every="deny", analytics="grant")
     state = effective([BEN], [only_analytics], [(ANA, BEN)], [], NOW)[BEN]
-    assert reading(state, "marketing") == "deny" and reading(state, "analytics") is None
+    assert reading(state, "marketing") == DENIED and reading(state, "analytics") == DEFAULT
 
 
 def test_gpc_is_on_record_only_for_those_it_named() -> None:

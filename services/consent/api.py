@@ -1,0 +1,208 @@
+"""HTTP: taking decisions, and showing what was decided and what holds."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+
+import msgspec
+from litestar import Request, get, post
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, QueryParameter
+
+from services.consent.domain.ledger import Terms
+from services.consent.domain.presentation import policy_shown, receipt_shown, row_shown, state_shown
+from services.consent.domain.request import Decided, Invalid, read
+from services.consent.flow.decisions import Decide, Decisions
+from services.consent.flow.publication import Publications
+from services.consent.flow.reading import in_force, in_force_at, ledger_of
+from services.kernel.clock import Clock
+from services.kernel.http import BEARER, RETRY_SECONDS, Problem, require
+from services.kernel.identifier import Hasher, Identifier
+from services.kernel.keys import Key, KeyRing
+from services.kernel.outcome import Outage
+from services.kernel.permission import Policy
+
+ACKNOWLEDGE_SECONDS = 5.0
+"""A decision that is not published by then is answered with 503; it stands, or it can be sent again."""
+MAX_BODY_BYTES = 64_000
+READ = [require("consent:read")]
+
+CORS = CORSConfig(
+    allow_origins=["*"],
+    allow_methods=["GET", "POST"],
+    allow_headers=["Authorization", "Content-Type"],
+    expose_headers=["Retry-After"],
+    max_age=86400,
+)
+"""Any shop's pages may call: keys are sent by the caller, no browser adds them by itself."""
+
+
+@post(
+    "/v1/decisions",
+    status_code=200,
+    security=BEARER,
+    tags=["decisions"],
+    request_max_body_size=MAX_BODY_BYTES,
+    responses={
+        401: ResponseSpec(dict[str, Any], description="No live key."),
+        403: ResponseSpec(dict[str, Any], description="The key may not grant this."),
+        409: ResponseSpec(dict[str, Any], description="The id belongs to another decision."),
+        503: ResponseSpec(
+            dict[str, Any], description="Not acknowledged yet: send it again with the same id."
+        ),
+    },
+)
+async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any]:
+    """Take a person's decision: `{"identifiers": {"user_id": "…", "anonymous_id": "…"}, "purposes":
+    {"marketing": "deny"}, "method": "reject", "id": "…"}`. The purpose `*` stands for every purpose not named
+    beside it. The answer comes once no event of a later request can get past the decision.
+
+    The key: `Authorization: Bearer`, or a write key as Basic user name or as `writeKey`. With a write key
+    anybody may deny, but grant only for an anonymous_id. Sent again with the same `id`, it counts once.
+    """
+    body = _json_object(await request.body())
+    key = _key(request, state.keyring, body)
+    policy: Policy = state.policy
+    try:
+        decided = read(body, policy.purposes)
+    except Invalid as error:
+        raise Problem(400, "Not a decision", str(error)) from None
+    if decided.needs_server_key and "consent:write" not in key.scopes:
+        raise Problem(
+            403,
+            "Forbidden",
+            "identifiers: to grant for a user_id takes a key with the scope consent:write (a server key); "
+            "a write key may deny, or grant for an anonymous_id alone",
+        )
+    identifier = decided.id or str(uuid.uuid4())
+    change = _change(decided, identifier, key, policy, state.hasher)
+    decisions: Decisions = state.decisions
+    publications: Publications = state.publications
+    try:
+        async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+            (noted,) = await decisions.submit([change])
+            if noted.conflict:
+                raise Problem(409, "Conflict", "id: another decision has it already")
+            await publications.wait(noted.waiting)
+    except (TimeoutError, Outage):
+        raise Problem(
+            503,
+            "Not acknowledged yet",
+            "send it again with the same id",
+            headers={"Retry-After": str(RETRY_SECONDS)},
+            id=identifier,
+        ) from None
+    terms = cast(Terms, noted.terms)  # as of every decision
+    return receipt_shown(terms, noted.position, decided.identifiers)
+
+
+@get("/v1/decisions/{identifier:path}", guards=READ, security=BEARER, tags=["decisions"])
+async def show_decisions(
+    state: State,
+    identifier: FromPath[str],
+    at: Annotated[str | None, QueryParameter(description="ISO 8601; what held then")] = None,
+) -> dict[str, Any]:
+    """What is in force for an identifier such as `user_id:42`, purpose by purpose."""
+    named = _identifier(identifier)
+    hasher: Hasher = state.hasher
+    clock: Clock = state.clock
+    if at is None:
+        now = clock.now()
+        held = await in_force(state.pool, hasher.of(named))
+    else:
+        now = _time(at)
+        held = await in_force_at(state.pool, hasher.of(named), now)
+    return state_shown(named, held, state.policy, now)
+
+
+@get("/v1/ledger/{identifier:path}", guards=READ, security=BEARER, tags=["decisions"])
+async def show_ledger(state: State, identifier: FromPath[str]) -> dict[str, Any]:
+    """All decisions that name an identifier, in their order, with the record kept of each."""
+    named = _identifier(identifier)
+    rows = await ledger_of(state.pool, state.hasher.of(named))
+    return {"identifier": str(named), "decisions": [row_shown(row) for row in rows]}
+
+
+@get("/v1/policy", sync_to_thread=False, tags=["decisions"])
+def show_policy(state: State) -> dict[str, Any]:
+    """The purposes in words, what holds for people who have not answered, and what GPC denies."""
+    return policy_shown(state.policy)
+
+
+HANDLERS = [decide, show_decisions, show_ledger, show_policy]
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    """Whatever the content type: navigator.sendBeacon sends JSON as text/plain."""
+    try:
+        body = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        raise Problem(400, "Not a decision", "the body: expected JSON") from None
+    if not isinstance(body, dict):
+        raise Problem(400, "Not a decision", "the body: expected a JSON object")
+    return body
+
+
+def _key(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, Any]) -> Key:
+    """The live key of the header, or of the body. Raises Problem 401."""
+    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    token = body.get("writeKey")
+    if scheme.lower() == "bearer":
+        token = rest.strip()
+    elif scheme.lower() == "basic":
+        try:
+            token = base64.b64decode(rest).decode().partition(":")[0]
+        except (binascii.Error, UnicodeDecodeError):
+            token = None
+    key = keyring.bearer(token) if isinstance(token, str) else None
+    if key is None:
+        raise Problem(
+            401,
+            "Unauthorized",
+            "a live key is needed: Authorization: Bearer candor_…, or a write key as Basic user or writeKey",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return key
+
+
+def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher: Hasher) -> Decide:
+    record = {
+        **decided.proof,
+        "identifiers": sorted(map(str, decided.identifiers)),
+        "origin": "api",
+        "key": key.name,
+        "policy_in_force": policy.version,
+        "regime": policy.regime,
+    }
+    return Decide(
+        source=key.source or f"key {key.id}",
+        id=identifier,
+        identifiers=frozenset(map(hasher.of, decided.identifiers)),
+        purposes=decided.purposes,
+        method=decided.method,
+        record=msgspec.json.encode(record, order="sorted"),
+    )
+
+
+def _identifier(path: str) -> Identifier:
+    try:
+        return Identifier.parse(path.removeprefix("/"))
+    except ValueError as error:
+        raise Problem(400, "Bad request", f"identifier: {error}") from None
+
+
+def _time(text: str) -> int:
+    try:
+        time = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError:
+        raise Problem(400, "Bad request", "at: expected an ISO 8601 time") from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return int(time.timestamp() * 1_000_000)

@@ -1,0 +1,92 @@
+"""Wiring of the consent service: decisions on one side, the gate on the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from services.consent.api import CORS, HANDLERS
+from services.consent.control import plan
+from services.consent.flow.decisions import Decisions
+from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
+from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
+from services.consent.flow.signals import Signals, signals_loop
+from services.consent.flow.truncation import Truncation
+from services.kernel import topics
+from services.kernel.clock import Clock
+from services.kernel.deadletter import DeadLetters
+from services.kernel.health import Health
+from services.kernel.http import create_app
+from services.kernel.keys import KeyRing
+from services.kernel.permission import Judge, Policy, project
+from services.kernel.postgres import connect, migrate
+from services.kernel.produce import BatchProducer
+from services.kernel.relay import Relay
+from services.kernel.run import Running
+from services.kernel.schedule import Schedule
+from services.kernel.settings import Settings
+from services.kernel.view import View
+
+SERVICE = "consent"
+SUMMARY = "What people decided about their data, and the gate that lets through only what they allow."
+
+
+@asynccontextmanager
+async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
+    """The service, built and connected; its tasks are run by kernel.run."""
+    policy = Policy.load(settings.policy)
+    await topics.ensure(settings)
+    await asyncio.to_thread(migrate, settings, SERVICE)
+    async with AsyncExitStack() as stack:
+        pool = await connect(settings, SERVICE)
+        stack.push_async_callback(pool.close)
+        producer = BatchProducer(settings, f"candor-{SERVICE}")
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        view = View(settings, TOPIC, settings.home / SERVICE / "state", project, health)
+        await view.start()
+        stack.push_async_callback(view.stop)
+
+        decisions = Decisions(pool, policy, clock)
+        publications = Publications(pool)
+        relay = Relay(settings, "consent", pool, StateSource(), health, channel=UNPUBLISHED)
+        signals = signals_loop(settings, Signals(settings, pool, decisions, policy), health)
+        schedule = Schedule(settings, SERVICE, health)
+        plan(schedule, decisions.lapse)
+
+        truncation = Truncation(settings, GROUP, producer)
+        dead_letters = DeadLetters(producer, clock, STAGE)
+        gate = Gate(view, Judge(policy), producer, dead_letters, truncation, clock)
+
+        app = create_app(
+            SERVICE,
+            SUMMARY,
+            HANDLERS,
+            health,
+            KeyRing(settings.keyring),
+            cors=CORS,
+            pool=pool,
+            policy=policy,
+            hasher=settings.hasher(),
+            clock=clock,
+            decisions=decisions,
+            publications=publications,
+        )
+        yield Running(
+            app,
+            {
+                "decisions": decisions.run(),
+                "publications": publications.run(),
+                "relay": relay.run(),
+                "signals": signals.run(),
+                "schedule": schedule.run(),
+                "gate": gate_loop(settings, gate, health).run(),
+                "truncation": truncation.run(),
+                "view": _follow(view),
+            },
+        )
+
+
+async def _follow(view: View) -> None:
+    await view.task

@@ -1,0 +1,86 @@
+"""What the API shows of decisions, states and the policy, as JSON objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from services.consent.domain.ledger import Row, Terms, read_terms
+from services.consent.domain.rule import DEFAULT, DENIED, answer
+from services.kernel.events import ConsentState
+from services.kernel.identifier import Identifier
+from services.kernel.permission import Policy
+
+
+def time_shown(time: int) -> str:
+    """ISO 8601 of microseconds since the epoch, UTC."""
+    return datetime.fromtimestamp(time / 1_000_000, UTC).isoformat(timespec="milliseconds")
+
+
+def state_shown(identifier: Identifier, state: ConsentState, policy: Policy, now: int) -> dict[str, Any]:
+    """What holds for an identifier at that time, purpose by purpose."""
+    purposes = {}
+    for purpose in policy.purposes:
+        verdict = answer(state, purpose, now)
+        shown: dict[str, Any] = {"allowed": policy.default, "because": f"default ({policy.regime})"}
+        if verdict == DENIED:
+            shown = {"allowed": False, "because": "denied"}
+        elif verdict != DEFAULT:
+            shown = {"allowed": True, "because": "granted", "expires_at": time_shown(verdict)}
+        purposes[purpose] = shown
+    return {
+        "identifier": str(identifier),
+        "at": time_shown(now),
+        "version": state.version,
+        "decided_at": time_shown(state.decided_at) if state.decided_at else None,
+        "gpc": state.gpc,
+        "purposes": purposes,
+    }
+
+
+def receipt_shown(terms: Terms, position: int | None, identifiers: Iterable[Identifier]) -> dict[str, Any]:
+    """A decision for the person. ``position``: in the ledger, None when it told nothing new."""
+    return {
+        **_terms_shown(terms),
+        "position": position,
+        "identifiers": sorted(map(str, identifiers)),
+    }
+
+
+def row_shown(row: Row) -> dict[str, Any]:
+    """A row of the ledger; ``record`` is null once it was erased."""
+    terms = read_terms(row.terms)
+    return {
+        **_terms_shown(terms),
+        "position": row.position,
+        "source": terms.source,
+        "record": None if row.record is None else msgspec.Raw(row.record),
+        "hash": row.hash.hex(),
+    }
+
+
+def policy_shown(policy: Policy) -> dict[str, Any]:
+    """``hash``: of the texts, so that a record can say which ones a person saw."""
+    texts = msgspec.json.encode(policy.purposes, order="deterministic")
+    return {
+        "version": policy.version,
+        "hash": hashlib.sha256(texts).hexdigest(),
+        "regimes": {"*": policy.regime},
+        "purposes": {name: {"text": text} for name, text in policy.purposes.items()},
+        "gpc": {"denies": list(policy.gpc.denies)},
+        "grants": {"days": policy.grants.days},
+    }
+
+
+def _terms_shown(terms: Terms) -> dict[str, Any]:
+    return {
+        "id": terms.id,
+        "purposes": terms.purposes,
+        "method": terms.method,
+        "decided_at": time_shown(terms.decided_at),
+        "expires_at": time_shown(terms.expires_at) if terms.expires_at else None,
+    }

@@ -1,0 +1,149 @@
+"""What a client sends to POST /v1/decisions, read strictly: every error names its place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import msgspec
+
+from services.consent.domain.rule import EVERY, GPC, Choice
+from services.kernel.identifier import ANONYMOUS_ID, KINDS, Identifier, normalise
+
+METHODS = ("accept", "reject", "save", "dismiss", GPC, "api", "import", "propagated")
+MAX_IDENTIFIERS = 50
+MAX_ID = 100
+PROOF = {
+    "policy_version": (str, int),
+    "policy_hash": (str,),
+    "language": (str,),
+    "banner_version": (str, int),
+    "url": (str,),
+    "jurisdiction": (str,),
+    "shown": (list,),
+    "tcf": (str,),
+    "gpp": (str,),
+}
+"""Optional members that are kept with the decision as they come, by the types that they may have."""
+MAX_PROOF_TEXT = 4000
+
+
+class Invalid(ValueError):
+    """The place in what was sent, and what was expected there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision as it was sent. ``proof``: what else belongs into the record. ``id`` may be None."""
+
+    id: str | None
+    identifiers: frozenset[Identifier]
+    purposes: dict[str, Choice]
+    method: str
+    proof: dict[str, Any]
+
+    @property
+    def needs_server_key(self) -> bool:
+        """Write keys are public: with one anybody may deny, but grant only for an anonymous_id."""
+        return "grant" in self.purposes.values() and any(
+            identifier.kind != ANONYMOUS_ID for identifier in self.identifiers
+        )
+
+
+def read(body: dict[str, Any], purposes: Collection[str]) -> Decided:
+    """The decision of a JSON object. ``purposes``: those of the policy. Raises Invalid."""
+    known = {"identifiers", "identifier", "purposes", "method", "id", "client_time", "writeKey", *PROOF}
+    for name in body:
+        if name not in known:
+            raise Invalid(f"{name}: unknown member, expected one of {', '.join(sorted(known))}")
+    method = body.get("method", "api")
+    if method not in METHODS:
+        raise Invalid(f"method: expected one of {', '.join(METHODS)}")
+    decided = Decided(
+        id=_id(body.get("id")),
+        identifiers=_identifiers(body),
+        purposes=_purposes(body.get("purposes"), purposes),
+        method=method,
+        proof=_proof(body),
+    )
+    if method == GPC and "grant" in decided.purposes.values():
+        raise Invalid("method: a GPC signal grants nothing")
+    return decided
+
+
+def _id(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()):
+        return value
+    raise Invalid(f"id: expected a text of 1 to {MAX_ID} printable characters")
+
+
+def _identifiers(body: dict[str, Any]) -> frozenset[Identifier]:
+    names = [name for name in ("identifiers", "identifier") if body.get(name) is not None]
+    if len(names) != 1:
+        raise Invalid('identifiers: expected an object such as {"user_id": "…", "anonymous_id": "…"}')
+    found = frozenset(_each_identifier(names[0], body[names[0]]))
+    if not 0 < len(found) <= MAX_IDENTIFIERS:
+        raise Invalid(f"{names[0]}: expected 1 to {MAX_IDENTIFIERS} identifiers")
+    return found
+
+
+def _each_identifier(place: str, value: Any) -> Iterator[Identifier]:
+    """Of an object from kinds to values or lists of them, a text ``kind:value``, or a list of such texts."""
+    match value:
+        case dict():
+            for kind, own in value.items():
+                if kind not in KINDS:
+                    raise Invalid(f"{place}.{kind}: unknown kind, expected one of {', '.join(KINDS)}")
+                for text in own if isinstance(own, list) else [own]:
+                    if not isinstance(text, str) or not normalise(text):
+                        raise Invalid(f"{place}.{kind}: expected a text that is not empty")
+                    yield Identifier(kind, normalise(text))
+        case list():
+            for index, own in enumerate(value):
+                if not isinstance(own, str):
+                    raise Invalid(f"{place}[{index}]: expected a text such as user_id:…")
+                yield from _each_identifier(f"{place}[{index}]", own)
+        case str():
+            try:
+                yield Identifier.parse(value)
+            except ValueError as error:
+                raise Invalid(f"{place}: {error}") from None
+        case _:
+            raise Invalid(f'{place}: expected an object such as {{"user_id": "…"}}')
+
+
+def _purposes(value: Any, known: Collection[str]) -> dict[str, Choice]:
+    if not isinstance(value, dict) or not value:
+        raise Invalid('purposes: expected an object such as {"marketing": "deny"}')
+    for name, choice in value.items():
+        if name != EVERY and name not in known:
+            raise Invalid(f"purposes.{name}: unknown purpose, expected one of {', '.join(sorted(known))}, *")
+        if choice not in ("grant", "deny"):
+            raise Invalid(f"purposes.{name}: expected grant or deny")
+    return cast(dict[str, Choice], value)
+
+
+def _proof(body: dict[str, Any]) -> dict[str, Any]:
+    proof = {}
+    for name, types in PROOF.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise Invalid(f"{name}: expected {' or '.join(_words[kind] for kind in types)}")
+        if len(msgspec.json.encode(value)) > MAX_PROOF_TEXT:
+            raise Invalid(f"{name}: expected no more than {MAX_PROOF_TEXT} bytes")
+        proof[name] = value
+    time = body.get("client_time")
+    if time is not None:
+        try:
+            datetime.fromisoformat(time)
+        except (TypeError, ValueError):
+            raise Invalid("client_time: expected an ISO 8601 time") from None
+        proof["client_time"] = time
+    return proof
+
+
+_words = {str: "a text", int: "a number", list: "a list"}

@@ -1,0 +1,330 @@
+"""The path of a decision or link: queue → lock everybody concerned → ledger → effective states → commit.
+
+Postgres is the commit point. What waits in the queue shares the next transaction (group commit): the chain of
+the ledger lets only one transaction append at a time, so many small ones would wait for each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from services.consent import store
+from services.consent.domain import ledger, rule
+from services.consent.domain.ledger import Row, Terms
+from services.consent.domain.rule import GPC, Choice, Decision, Pair
+from services.consent.flow.publication import UNPUBLISHED
+from services.consent.store import Stored
+from services.kernel import codec
+from services.kernel.clock import DAY, Clock
+from services.kernel.events import ConsentState
+from services.kernel.outcome import Outage
+from services.kernel.permission import Policy
+from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
+from services.kernel.relay import notify
+
+GROUP_CHANGES = 500
+"""Changes that share a transaction, at most (or those of one submission)."""
+LAPSED_AT_ONCE = 500
+ATTEMPTS = 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """A person's decision. (source, id) names it: a second one of the same name is a repetition.
+
+    ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
+    of which no GPC signal is on record.
+    """
+
+    source: str
+    id: str
+    identifiers: frozenset[bytes]
+    purposes: dict[str, Choice]
+    method: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Evidence that two identifiers are one person. One that is on record, also as cut, changes nothing."""
+
+    pair: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A steward's word that two identifiers are not one person, whatever the evidence."""
+
+    pair: Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse:
+    """A grant of this identifier may have ended."""
+
+    identifier: bytes
+
+
+Change = Decide | Link | Cut | Lapse
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What became of a change. Of a decision: its terms in the ledger, and where.
+
+    ``position`` is None when a GPC decision told nothing new. ``conflict``: another decision has its id, and
+    nothing was noted. ``waiting``: see Publications.wait.
+    """
+
+    waiting: frozenset[int]
+    terms: Terms | None = None
+    position: int | None = None
+    conflict: bool = False
+
+
+C = TypeVar("C", bound=Change)
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    changes: Sequence[Change]
+    noted: asyncio.Future[list[Noted]]
+
+
+class Decisions:
+    """Commits changes in the order in which they are submitted, while :meth:`run` runs."""
+
+    def __init__(self, pool: Pool, policy: Policy, clock: Clock) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._clock = clock
+        self._queue: deque[_Submission] = deque()
+        self._submitted = asyncio.Event()
+
+    async def submit(self, changes: Sequence[Change]) -> list[Noted]:
+        """Commit the changes, all or none of them. When it returns they are in Postgres.
+
+        Raises Outage when Postgres can't do it now; even then they may have been committed.
+        """
+        noted: asyncio.Future[list[Noted]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Submission(changes, noted))
+        self._submitted.set()
+        return await noted
+
+    async def lapse(self) -> int:
+        """Let grants that have ended fall to the default. Returns for how many identifiers; idempotent."""
+        count = 0
+        while True:
+            async with self._pool.acquire() as connection:
+                due = await store.due(connection, self._clock.now(), LAPSED_AT_ONCE)
+            if not due:
+                return count
+            await self.submit([Lapse(identifier) for identifier in due])
+            count += len(due)
+
+    async def run(self) -> None:
+        """Commit what is submitted until cancelled."""
+        try:
+            while True:
+                await self._submitted.wait()
+                self._submitted.clear()
+                while self._queue:
+                    await self._settle(self._next_group())
+        finally:
+            for submission in self._queue:
+                submission.noted.cancel()
+
+    def _next_group(self) -> list[_Submission]:
+        group = [self._queue.popleft()]
+        size = len(group[0].changes)
+        while self._queue and size + len(self._queue[0].changes) <= GROUP_CHANGES:
+            group.append(self._queue.popleft())
+            size += len(group[-1].changes)
+        return group
+
+    async def _settle(self, group: Sequence[_Submission]) -> None:
+        """Commit a group and tell those who wait. What is wrong with one must not hurt the others."""
+        try:
+            noted = await self._commit([change for submission in group for change in submission.changes])
+        except Exception as error:
+            if len(group) > 1 and not isinstance(error, Outage):
+                for submission in group:
+                    await self._settle([submission])
+            else:
+                for submission in group:
+                    if not submission.noted.done():
+                        submission.noted.set_exception(error)
+            return
+        except BaseException:
+            for submission in group:
+                submission.noted.cancel()
+            raise
+        start = 0
+        for submission in group:
+            end = start + len(submission.changes)
+            if not submission.noted.done():
+                submission.noted.set_result(noted[start:end])
+            start = end
+
+    async def _commit(self, changes: Sequence[Change]) -> list[Noted]:
+        for _ in range(ATTEMPTS):
+            try:
+                async with self._pool.acquire() as connection:
+                    return await self._transact(connection, changes)
+            except RETRY as error:
+                log.info("transaction is run again", extra={"why": type(error).__name__})
+            except OUTAGES as error:
+                raise Outage(f"Postgres: {type(error).__name__}") from error
+        raise Outage(f"Postgres: the transaction lost {ATTEMPTS} times in a row")
+
+    async def _transact(self, connection: Connection, changes: Sequence[Change]) -> list[Noted]:
+        """Lock all that are linked to anybody concerned. Whoever adds a link locks both ends' linked ones as
+        well: so once nobody is linked from within to outside, under the locks, it stays so."""
+        concerned = await store.closure(connection, {x for change in changes for x in _named(change)})
+        while True:
+            async with connection.transaction():
+                await store.lock(connection, concerned)
+                links = await store.links_of(connection, concerned)
+                if all(other in concerned for _, other in links):
+                    return await self._apply(connection, changes, concerned, links)
+            concerned = await store.closure(connection, concerned)
+
+    async def _apply(
+        self, connection: Connection, changes: Sequence[Change], concerned: set[bytes], links: set[Pair]
+    ) -> list[Noted]:
+        now = self._clock.now()
+        links = await _change_links(connection, changes, links, now)
+        decisions = await store.decisions_of(connection, concerned)
+        noted, added = await self._append(connection, changes, decisions, now)
+        decisions += added
+        if decisions:
+            changed = await _recompute(connection, concerned, decisions, links, now)
+            if changed:
+                await notify(connection, UNPUBLISHED)
+        waiting = await store.unpublished_of(connection, concerned)
+        return [
+            Noted(waiting, change.terms, change.position, change.conflict)
+            if (change := noted.get(index)) is not None
+            else Noted(waiting)
+            for index in range(len(changes))
+        ]
+
+    async def _append(
+        self, connection: Connection, changes: Sequence[Change], decisions: Sequence[Decision], now: int
+    ) -> tuple[dict[int, Noted], list[Decision]]:
+        """Put the decisions among the changes into the ledger. Returns what became of each, by its index,
+        and those that are new, as the rule reads them."""
+        given = {index: change for index, change in enumerate(changes) if isinstance(change, Decide)}
+        if not given:
+            return {}, []
+        head = await store.lock_chain(connection)
+        known = await store.by_id(connection, {(change.source, change.id) for change in given.values()})
+        on_record = rule.on_gpc_record(decisions)
+        decided_at = max(now, head.decided_at)
+        noted: dict[int, Noted] = {}
+        rows: list[tuple[Row, Terms]] = []
+        for index, change in given.items():
+            terms = self._terms(change, decided_at, on_record)
+            earlier = known.get((change.source, change.id))
+            if earlier is not None:
+                position, before = earlier
+                noted[index] = Noted(frozenset(), before, position, not terms.same_choice(before))
+                continue
+            if not terms.identifiers:
+                noted[index] = Noted(frozenset(), terms)
+                continue
+            row, head = ledger.append(head, terms, change.record, secrets.token_bytes(ledger.SALT_SIZE))
+            rows.append((row, terms))
+            known[change.source, change.id] = row.position, terms
+            noted[index] = Noted(frozenset(), terms, row.position)
+            if change.method == GPC:
+                on_record |= change.identifiers
+        if rows:
+            await store.append(connection, rows, head)
+        return noted, [ledger.decision(row.position, terms) for row, terms in rows]
+
+    def _terms(self, change: Decide, decided_at: int, on_record: Collection[bytes]) -> Terms:
+        new = change.identifiers.difference(on_record) if change.method == GPC else change.identifiers
+        grants = "grant" in change.purposes.values()
+        return Terms(
+            id=change.id,
+            source=change.source,
+            identifiers=tuple(sorted(identifier.hex() for identifier in new)),
+            purposes=change.purposes,
+            method=change.method,
+            decided_at=decided_at,
+            expires_at=decided_at + self._policy.grants.days * DAY if grants else 0,
+        )
+
+
+def _named(change: Change) -> Collection[bytes]:
+    match change:
+        case Decide():
+            return change.identifiers
+        case Link() | Cut():
+            return change.pair
+        case Lapse():
+            return (change.identifier,)
+
+
+async def _change_links(
+    connection: Connection, changes: Sequence[Change], links: set[Pair], now: int
+) -> set[Pair]:
+    """Store new links and cuts. Returns the links that then hold, of those concerned."""
+    shown = {change.pair for change in changes if isinstance(change, Link)}
+    if shown:
+        new = shown - await store.known_links(connection, sorted(shown))
+        await store.insert_links(connection, new, now)
+        links = links | new
+    cut = {change.pair for change in changes if isinstance(change, Cut)}
+    if cut:
+        await store.cut_links(connection, cut, now)
+        links = links - cut - {(other, one) for one, other in cut}
+    return links
+
+
+async def _recompute(
+    connection: Connection,
+    concerned: set[bytes],
+    decisions: Sequence[Decision],
+    links: Collection[Pair],
+    now: int,
+) -> int:
+    """Write the effective states that differ from the stored ones; returns how many do.
+
+    A state whose grant has ended is written anew even where it reads the same: those who judged by it
+    must look again.
+    """
+    stored = await store.states(connection, concerned)
+    effective = rule.effective(concerned, decisions, links, (), now)
+    changed = {}
+    for identifier, state in effective.items():
+        before = stored[identifier]
+        ended = before.next_expiry is not None and before.next_expiry <= now
+        if ended or not _same(before, state):
+            version = before.version + 1
+            value = codec.encode(
+                ConsentState(version, state.denied, state.granted, state.gpc, state.decided_at)
+            )
+            later = [grant.expires_at for grant in state.granted if grant.expires_at > now]
+            changed[identifier] = Stored(version, value, min(later, default=None))
+    if changed:
+        await store.write_states(connection, changed)
+    return len(changed)
+
+
+def _same(before: Stored, state: ConsentState) -> bool:
+    """Whether the state says the same as the stored one; when it was decided is left out, so that repeating
+    a decision changes nothing."""
+    if before.state is None:
+        return not (state.denied or state.granted or state.gpc)
+    old = codec.decode(ConsentState, before.state)
+    return (old.denied, old.granted, old.gpc) == (state.denied, state.granted, state.gpc)

@@ -1,0 +1,103 @@
+"""What the gate and the profile service learnt: links between identifiers, and GPC headers seen first.
+
+No signal may be lost: passing over one could let through what a person opted out of. So one that can't be
+read stops its partition until it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from services.consent import store
+from services.consent.domain.rule import GPC, Pair
+from services.consent.flow.decisions import GROUP_CHANGES, Change, Decide, Decisions, Link
+from services.kernel import codec, metrics
+from services.kernel.consume import BaseHandler, Batch, BatchLoop, PartitionStopped, Record
+from services.kernel.events import ConsentSignal, IdentityLink
+from services.kernel.health import Health
+from services.kernel.identifier import HASH_SIZE
+from services.kernel.outcome import BadRecord, Dead
+from services.kernel.permission import Policy
+from services.kernel.postgres import Pool
+from services.kernel.settings import Settings
+
+SIGNALS = "consent.signals"
+LINKS = "identity.links"
+STAGE = "signals"
+GROUP = "consent-signals"
+
+
+def signals_loop(settings: Settings, signals: Signals, health: Health) -> BatchLoop:
+    """The loop that feeds the handler."""
+    return BatchLoop(
+        settings, group=GROUP, topics=[SIGNALS, LINKS], handler=signals, stage=STAGE, health=health
+    )
+
+
+class Signals(BaseHandler):
+    """Applies consent.signals and identity.links, in any order, any number of times."""
+
+    def __init__(self, settings: Settings, pool: Pool, decisions: Decisions, policy: Policy) -> None:
+        self._signals = settings.topic(SIGNALS)
+        self._pool = pool
+        self._decisions = decisions
+        self._gpc_denies = policy.gpc.denies
+
+    async def handle(self, batch: Batch) -> int:
+        records = [record for records in batch.values() for record in records]
+        changes = [change for record in records for change in self._changes(record)]
+        changes = await self._without_known_links(changes)
+        for start in range(0, len(changes), GROUP_CHANGES):
+            await self._decisions.submit(changes[start : start + GROUP_CHANGES])
+        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        return 0
+
+    async def refuse(self, record: Record, why: Dead) -> None:
+        raise PartitionStopped(record, why)
+
+    def _changes(self, record: Record) -> Iterable[Change]:
+        """Raises BadRecord."""
+        if record.topic != self._signals:
+            link = codec.decode(IdentityLink, record.value)
+            _check((link.child, link.parent))
+            return _links([link.child, link.parent])
+        signal = codec.decode(ConsentSignal, record.value)
+        _check(signal.identifiers)
+        links = _links(signal.identifiers)
+        match signal.kind:
+            case "link":
+                return links
+            case "gpc":
+                return [*links, self._gpc(signal)]
+            case _:
+                raise BadRecord("unknown_kind", "kind")
+
+    def _gpc(self, signal: ConsentSignal) -> Decide:
+        return Decide(
+            source=f"gpc {signal.source}",
+            id=signal.message_id,
+            identifiers=frozenset(signal.identifiers),
+            purposes=dict.fromkeys(self._gpc_denies, "deny"),
+            method=GPC,
+            record=b"{}",
+        )
+
+    async def _without_known_links(self, changes: Sequence[Change]) -> list[Change]:
+        """Each link once, and none that is on record, as most are."""
+        pairs = list(dict.fromkeys(change.pair for change in changes if isinstance(change, Link)))
+        async with self._pool.acquire() as connection:
+            known = await store.known_links(connection, pairs)
+        new: list[Change] = [Link(pair) for pair in pairs if pair not in known]
+        return new + [change for change in changes if not isinstance(change, Link)]
+
+
+def _check(identifiers: Iterable[bytes]) -> None:
+    sizes = {len(identifier) for identifier in identifiers}
+    if sizes != {HASH_SIZE}:
+        raise BadRecord("bad_identifier", "identifiers")
+
+
+def _links(identifiers: list[bytes]) -> list[Change]:
+    """All identifiers of an event belong to the one it is routed by, the first."""
+    pairs: list[Pair] = [(identifiers[0], other) for other in identifiers[1:] if other != identifiers[0]]
+    return [Link(pair) for pair in pairs]
