@@ -1,17 +1,29 @@
 """The command line: `candor COMMAND`. Each command is one small function; what it does lies elsewhere."""
 
+import asyncio
+import json
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
 
 import click
+import msgspec
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
+from services.kernel import keys
 from services.kernel import topics as registry
+from services.kernel.deadletter import TOPIC as DEAD_LETTERS
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
+from services.kernel.tail import tail as read_topic
+from services.verification import verify_all
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,6 +97,136 @@ def start(stack: Stack) -> dict[str, str]:
     with step(" ".join(SERVICES)):
         stack.start_services()
     return tokens
+
+
+@candor.command()
+@click.argument("topic")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--from-beginning", is_flag=True, help="Also what stands there already.")
+@click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many records.")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds without a record.")
+def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, timeout: float | None) -> None:
+    """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count."""
+
+    async def run() -> None:
+        beginning = from_beginning or (most is not None and timeout is None)
+        source = read_topic(Stack().settings, topic, from_beginning=beginning, idle_seconds=timeout)
+        count = 0
+        async with aclosing(source) as records:
+            async for record in records:
+                text = msgspec.json.encode(record)
+                print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
+                count += 1
+                if count == most:
+                    return
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(run())
+
+
+@candor.group(name="keys")
+def key_commands() -> None:
+    """Create, list and revoke API keys."""
+
+
+@key_commands.command(name="create")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(keys.KINDS)), required=True)
+@click.option("--source", help="What its events are marked with.")
+def create_key(name: str, kind: str, source: str | None) -> None:
+    """Make a key called NAME and print its token, this once."""
+    print(keys.create(Stack().settings.keyring, name, kind, source))
+
+
+@key_commands.command(name="list")
+def list_keys() -> None:
+    """Show the live keys."""
+    rows = [("id", "name", "kind", "source", "created", "scopes")]
+    for key in keys.list_keys(Stack().settings.keyring):
+        scopes = " ".join(sorted(key.scopes)) or "-"
+        rows.append((key.id, key.name, key.kind, key.source or "-", key.created, scopes))
+    columns(rows)
+
+
+@key_commands.command(name="revoke")
+@click.argument("key")
+def revoke_key(key: str) -> None:
+    """Take KEY (name or id) out of force, within a second and without a restart."""
+    print(f"{keys.revoke(Stack().settings.keyring, key).name} is revoked")
+
+
+@candor.group()
+def deadletters() -> None:
+    """Records that could not be processed."""
+
+
+@deadletters.command(name="list")
+@click.option("--reason", help="Only those with this reason.")
+def list_dead_letters(reason: str | None) -> None:
+    """Show every dead letter that is kept, and how many there are of each reason."""
+    letters = [letter for letter in dead_letters() if reason in (None, letter["value"]["reason"])]
+    rows = [("place", "step", "reason", "detail", "source")]
+    for letter in letters:
+        value = letter["value"]
+        place = f"{letter['partition']}:{letter['offset']}"
+        rows.append((place, value["step"], value["reason"], value["detail"], value["source"] or "-"))
+    columns(rows)
+    print()
+    columns([(text, str(n)) for text, n in Counter(x["value"]["reason"] for x in letters).most_common()])
+
+
+@deadletters.command(name="show")
+@click.argument("place")
+def show_dead_letter(place: str) -> None:
+    """Show the dead letter at PLACE, as `list` names it (partition:offset)."""
+    for letter in dead_letters():
+        if place == f"{letter['partition']}:{letter['offset']}":
+            print(msgspec.json.format(msgspec.json.encode(letter)).decode())
+            return
+    raise CandorError(f"there is no dead letter at {place}")
+
+
+@candor.command()
+@click.argument("segment")
+@click.argument("person")
+def why(segment: str, person: str) -> None:
+    """Say why PERSON (user_id:…, anonymous_id:… or a profile id) is in SEGMENT or not."""
+    stack = Stack()
+    token = json.loads((stack.home / "keys.json").read_text())["admin"]
+    request = urllib.request.Request(  # noqa: S310 - our own service
+        f"http://{stack.settings.host}:{stack.settings.segment_port}/v1/segments/"
+        f"{quote(segment, safe='')}/why/{quote(person, safe=':')}",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own service
+            print(msgspec.json.format(answer.read()).decode())
+    except urllib.error.HTTPError as error:
+        raise CandorError(str(json.load(error).get("detail", error.reason))) from None
+    except OSError as error:
+        raise CandorError(f"the segment service does not answer: {error}") from None
+
+
+@candor.command()
+def verify() -> None:
+    """Compute golden records and memberships from scratch and compare; check the ledger of decisions."""
+    reports = asyncio.run(verify_all(Stack().settings))
+    for name, (counted, faults) in reports.items():
+        print(f"  {name:<16} {counted:<64} {'ok' if not faults else f'{len(faults)} faults'}")
+        for fault in faults:
+            print(f"    {fault}")
+    if any(faults for _, faults in reports.values()):
+        sys.exit(1)
+
+
+def dead_letters() -> list[dict[str, Any]]:
+    """All dead letters that the topic holds, decoded."""
+
+    async def run() -> list[dict[str, Any]]:
+        source = read_topic(Stack().settings, DEAD_LETTERS, from_beginning=True, idle_seconds=1)
+        return [record async for record in source]
+
+    return asyncio.run(run())
 
 
 @contextmanager
