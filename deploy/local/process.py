@@ -72,10 +72,12 @@ def is_listening(port: int, host: str = HOST) -> bool:
 def let_through(folder: Path, user: str) -> None:
     """Make every folder above `folder` passable (not readable) for the system user `user`."""
     uid = pwd.getpwnam(user).pw_uid
+    passable = stat.S_IXOTH | stat.S_IXGRP
     for parent in folder.resolve().parents:
         mode = parent.stat().st_mode
-        if parent.stat().st_uid != uid and not mode & stat.S_IXOTH:
-            parent.chmod(mode | stat.S_IXOTH)
+        # The group's bit counts as well: the server runs as that user, but in our group.
+        if parent.stat().st_uid != uid and mode & passable != passable:
+            parent.chmod(mode | passable)
 
 
 def is_root() -> bool:
