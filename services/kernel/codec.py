@@ -69,6 +69,11 @@ def _reader(kind: type[Record]) -> dict[bytes, Any]:
     }
 
 
+def wire_headers(kind: type[Record]) -> frozenset[bytes]:
+    """The first bytes (HEADER_SIZE of them) of all values that decode to that type."""
+    return frozenset(_reader(kind))
+
+
 def encode(record: Record) -> bytes:
     """The record's wire format. Raises BadRecord("unencodable") when a field does not fit the schema."""
     header, schema = _writer(type(record))

@@ -5,10 +5,10 @@ The gate and the profile service judge with this, so that they never disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import yaml
@@ -16,12 +16,15 @@ from msgspec import Struct
 
 from services.kernel import codec
 from services.kernel.events import ConsentState
-from services.kernel.outcome import CandorError
+from services.kernel.outcome import BadRecord, CandorError
 
 EVERY = "*"
 """Stands for every purpose, those that the policy names later included."""
-_FOREVER = 1 << 62
-_CACHED = 50_000
+FOREVER = 1 << 62
+"""The time before which a verdict holds when nothing is going to expire."""
+_TIME = 8
+_FOREVER = FOREVER.to_bytes(_TIME, "big")
+_CACHED = 10_000
 
 
 class InvalidPolicy(CandorError):
@@ -83,8 +86,11 @@ class Stamp(Struct, frozen=True, omit_defaults=True):
 
     @staticmethod
     def from_header(data: bytes) -> Stamp:
-        """Raises msgspec.DecodeError for anything that ``to_header`` did not write."""
-        return _stamp(data)
+        """Raises BadRecord for anything that ``to_header`` did not write."""
+        try:
+            return _stamp(data)
+        except (msgspec.DecodeError, UnicodeError):
+            raise BadRecord("bad_header", "stamp") from None
 
 
 @lru_cache(maxsize=4096)
@@ -92,31 +98,72 @@ def _stamp(data: bytes) -> Stamp:
     return msgspec.json.decode(data, type=Stamp)
 
 
-class _Effective(NamedTuple):
-    denied: frozenset[str]
-    granted: Mapping[str, int]
-    gpc: bool
-
-
 def project(value: bytes) -> bytes:
-    """A consent_state record in the compact form that views keep and Judge reads. Raises BadRecord."""
+    """A consent_state record in the compact form that views keep and Judge reads. Raises BadRecord.
+
+    Eight bytes with the time before which it holds as it stands, then answers with no absolute time in them:
+    millions give the same few answers, so that verdicts on them can be cached, each at a time of their own.
+    """
     state = codec.decode(ConsentState, value)
-    return msgspec.msgpack.encode(
-        (state.denied, [(grant.purpose, grant.expires_at) for grant in state.granted], state.gpc)
+    return _compact(
+        state.denied, [(grant.purpose, grant.expires_at) for grant in state.granted], state.gpc, 0
     )
 
 
-@lru_cache(maxsize=_CACHED)
-def _effective(state: bytes) -> _Effective:
-    denied, granted, gpc = msgspec.msgpack.decode(state)
-    return _Effective(frozenset(denied), dict(granted), gpc)
+class _Answers(Struct, frozen=True, array_like=True):
+    """``granted``: each with the time from the first expiry to its own. ``lapsed``: grants that have expired:
+    the default holds, also where there is another answer for every purpose."""
+
+    denied: frozenset[str]
+    granted: dict[str, int]
+    lapsed: frozenset[str]
+    gpc: bool
+
+    def of(self, purpose: str) -> bool | None:
+        """The answer for that very purpose, else that for every purpose; None leaves it to the regime."""
+        for name in (purpose, EVERY):
+            if name in self.denied:
+                return False
+            if name in self.granted:
+                return True
+            if name in self.lapsed:
+                return None
+        return None
+
+
+_UNANSWERED = _Answers(frozenset(), {}, frozenset(), False)
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(_Answers)
+
+
+def _compact(denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int) -> bytes:
+    expiries = dict(grants)
+    first = min((expiry for expiry in expiries.values() if expiry > now), default=FOREVER)
+    live = {purpose: expiry - first for purpose, expiry in expiries.items() if expiry > now}
+    answers = _Answers(frozenset(denied), live, frozenset(expiries.keys() - live.keys()), gpc)
+    return first.to_bytes(_TIME, "big") + _encoder.encode(answers)
+
+
+def _current(state: bytes, now: int) -> bytes:
+    """The state as it stands now: a grant that has expired has lapsed."""
+    first = int.from_bytes(state[:_TIME], "big")
+    if first > now:
+        return state
+    answers = _decoder.decode(state[_TIME:])
+    grants = [(purpose, first + later) for purpose, later in answers.granted.items()]
+    return _compact(
+        answers.denied, [*grants, *((purpose, 0) for purpose in answers.lapsed)], answers.gpc, now
+    )
+
+
+Case: TypeAlias = tuple[bytes | None, ...]
 
 
 class Verdict(NamedTuple):
     """What may be done with an event.
 
-    ``allowed``: purposes, sorted; none means that it must be dropped. ``denied``: the others. ``split``: some of
-    its identifiers bear a denial that others lack. ``gpc_new``: it bears a GPC signal that is not on record
+    ``allowed``: purposes, sorted; none means that it must be dropped. ``denied``: the others. ``split``: some
+    of its identifiers bear a denial that others lack. ``gpc_new``: it bears a GPC signal not yet on record
     for all of its identifiers. ``until``: the verdict holds before this time (µs).
     """
 
@@ -127,59 +174,71 @@ class Verdict(NamedTuple):
     until: int
 
 
+def case(states: Iterable[bytes | None], stamp: bytes | None, now: bytes) -> Case:
+    """What a verdict depends on: for the gate, which caches by it what it makes of a verdict. ``now`` is a
+    :func:`moment`. Takes 0.6 µs for two identifiers."""
+    return (
+        stamp,
+        *[
+            None
+            if state is None
+            else state[_TIME:]
+            if state[:_TIME] > now
+            else _current(state, int.from_bytes(now, "big"))[_TIME:]
+            for state in states
+        ],
+    )
+
+
+def moment(now: int) -> bytes:
+    """A time in microseconds in the form that states compare with."""
+    return now.to_bytes(_TIME, "big")
+
+
 class Judge:
     """Judges by one policy. Verdicts are cached by what they depend on, so most cost a dictionary look-up."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._purposes = tuple(sorted(policy.purposes))
-        self._cache: dict[tuple[bytes | None, ...], Verdict] = {}
+        self._cache: dict[Case, Verdict] = {}
 
     def judge(self, states: Iterable[bytes | None], stamp: bytes | None, now: int) -> Verdict:
         """``states``: what the view holds for every identifier of the event (or profile); ``stamp``: the
-        event's STAMP header. A purpose is allowed when every identifier allows it."""
-        key = (stamp, *states)
-        verdict = self._cache.get(key)
-        if verdict is None or now >= verdict.until:
-            verdict = self._judge(key[1:], stamp, now)
+        event's STAMP header. A purpose is allowed when every identifier allows it.
+
+        Raises BadRecord for a stamp that can not be read.
+        """
+        current = [None if state is None else _current(state, now) for state in states]
+        first = min((state[:_TIME] for state in current if state is not None), default=_FOREVER)
+        verdict = self.verdict((stamp, *[state and state[_TIME:] for state in current]))
+        return verdict._replace(until=int.from_bytes(first, "big"))
+
+    def verdict(self, case: Case) -> Verdict:
+        """The verdict on a :func:`case`, all but its ``until``. Raises BadRecord as :meth:`judge` does."""
+        verdict = self._cache.get(case)
+        if verdict is None:
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
-            self._cache[key] = verdict
+            verdict = self._cache[case] = self._judge(case[1:], case[0])
         return verdict
 
-    def _judge(self, states: tuple[bytes | None, ...], stamp: bytes | None, now: int) -> Verdict:
-        own = Stamp.from_header(stamp) if stamp else Stamp()
-        effective = [_effective(state) if state else None for state in states]
-        gpc_new = own.gpc and any(state is None or not state.gpc for state in effective)
-        gpc_denies = self._policy.gpc.denies if gpc_new else ()
+    def _judge(self, bodies: tuple[bytes | None, ...], stamp: bytes | None) -> Verdict:
+        own = Stamp.from_header(stamp) if stamp is not None else Stamp()
+        answered = [_UNANSWERED if body is None else _decoder.decode(body) for body in bodies]
+        gpc_new = own.gpc and not all(answers.gpc for answers in answered)
+        refused = {*own.denied, *(self._policy.gpc.denies if gpc_new else ())}
         allowed = []
         split = False
         for purpose in self._purposes:
-            answers = {self._allows(state, purpose, now) for state in effective} or {self._policy.default}
-            split |= len(answers) > 1
+            given = {answers.of(purpose) for answers in answered} or {None}
+            split |= False in given and len(given) > 1
             if (
-                False not in answers
+                False not in given
+                and (None not in given or self._policy.default)
+                and refused.isdisjoint((purpose, EVERY))
                 and (own.allowed is None or purpose in own.allowed)
-                and purpose not in own.denied
-                and purpose not in gpc_denies
-                and EVERY not in gpc_denies
             ):
                 allowed.append(purpose)
-        until = min(
-            (expiry for state in effective if state for expiry in state.granted.values() if expiry > now),
-            default=_FOREVER,
-        )
         denied = tuple(purpose for purpose in self._purposes if purpose not in allowed)
-        return Verdict(tuple(allowed), denied, split, gpc_new, until)
-
-    def _allows(self, state: _Effective | None, purpose: str, now: int) -> bool:
-        """The answer for that very purpose comes before the one for every purpose; a live grant before a
-        denial; the regime's default comes last."""
-        if state is None:
-            return self._policy.default
-        for name in (purpose, EVERY):
-            if state.granted.get(name, 0) > now:
-                return True
-            if name in state.denied:
-                return False
-        return self._policy.default
+        return Verdict(tuple(allowed), denied, split, gpc_new, FOREVER)

@@ -1,0 +1,226 @@
+"""The gate: where events meet decisions. events.collected → events.permitted, or nowhere.
+
+fetch → barrier (the view holds every decision acknowledged before) → judge each record by its headers alone →
+signals, dead letters and permitted records, all acknowledged → commit → truncate what was judged.
+
+Measured with 1 M identifiers that bear a state and two look-ups a record, uniformly drawn, the worst
+case: twice the processor time of a bare pass-through of the same records (10 µs in aiokafka, 2–3 in look-
+ups, 4 here). What keeps it so small: headers are read once into a dict, records of the same identifiers
+and stamp are judged once a batch, what is made of a verdict is kept, nothing is decoded but what a signal
+needs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+
+from services.consent.flow.truncation import Truncation, is_tick
+from services.kernel import codec, metrics
+from services.kernel.clock import Clock
+from services.kernel.consume import BaseHandler, Batch, BatchLoop, Record
+from services.kernel.deadletter import DeadLetters
+from services.kernel.events import ConsentSignal, Event
+from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
+from services.kernel.health import Health
+from services.kernel.identifier import HASH_SIZE, split
+from services.kernel.outcome import BadRecord, Dead
+from services.kernel.permission import Case, Judge, Verdict, case, moment
+from services.kernel.produce import BatchProducer, Message
+from services.kernel.settings import Settings
+from services.kernel.view import View
+
+STAGE = "gate"
+GROUP = "consent-gate"
+COLLECTED = "events.collected"
+PERMITTED = "events.permitted"
+SIGNALS = "consent.signals"
+RECORDS = 5000
+"""A batch: the barrier and the commit cost 5 ms, whatever it holds."""
+LINK, GPC = "link", "gpc"
+WIRE = codec.HEADER_SIZE
+_WIRES = codec.wire_headers(Event)
+_CACHED = 10_000
+
+Get = Callable[[bytes], bytes | None]
+
+
+def gate_loop(settings: Settings, gate: Gate, health: Health) -> BatchLoop:
+    """The loop that runs the gate; run ``gate.truncation`` beside it."""
+    return BatchLoop(
+        settings,
+        group=GROUP,
+        topics=[COLLECTED],
+        handler=gate,
+        stage=STAGE,
+        health=health,
+        max_records=RECORDS,
+    )
+
+
+class Ruling(NamedTuple):
+    """What becomes of the records of one batch that bear the same identifiers and stamp.
+
+    ``header``: what permitted records get; None drops them. ``signals``: kinds to send once.
+    """
+
+    header: tuple[str, bytes] | None
+    denied: tuple[str, ...]
+    signals: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Judged:
+    """A batch, judged. ``permitted``: (records, bytes) by partition. ``dropped``: counts by purposes denied
+    and source. ``signals``: kind and the first record that gave rise to it. ``started``: those of all, µs."""
+
+    permitted: dict[int, tuple[list[Message], int]] = field(default_factory=dict)
+    dropped: Counter[tuple[tuple[str, ...], bytes]] = field(default_factory=Counter)
+    dead: list[tuple[Record, Dead]] = field(default_factory=list)
+    signals: list[tuple[str, Record]] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
+
+
+class Gate(BaseHandler):
+    """Lets pass what consent allows, with the allowed purposes in a header.
+
+    A permitted record keeps its key, bytes, headers and partition number. Of a dropped one only its
+    identifiers' hashes may go on, in a signal, where a denial must follow the person.
+    """
+
+    def __init__(
+        self,
+        view: View,
+        judge: Judge,
+        producer: BatchProducer,
+        dead_letters: DeadLetters,
+        truncation: Truncation,
+        clock: Clock,
+    ) -> None:
+        self.truncation = truncation
+        self._view = view
+        self._judge = judge
+        self._producer = producer
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._rulings: dict[Case, Ruling] = {}
+
+    async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.truncation.assigned(partitions)
+        return {}
+
+    async def handle(self, batch: Batch) -> int:
+        await self._view.barrier()
+        with self._view.snapshot() as get:
+            judged = self.judge(batch, get)
+        await self._producer.produce(SIGNALS, None, [_signal(*signal) for signal in judged.signals])
+        await self._dead_letters.send(judged.dead)
+        await self._producer.forward(PERMITTED, judged.permitted)
+        self.truncation.judged(batch)
+        self._count(judged)
+        return len(judged.dead)
+
+    async def refuse(self, record: Record, why: Dead) -> None:
+        await self._dead_letters.send([(record, why)])
+
+    async def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.truncation.committed(offsets)
+
+    def judge(self, batch: Batch, get: Get) -> Judged:
+        """Decide on every record; ``get`` is the view's state of an identifier hash."""
+        now = moment(self._clock.now())
+        rulings: dict[object, Ruling] = {}
+        judged = Judged()
+        for tp, records in batch.items():
+            permitted: list[Message] = []
+            size = 0
+            for record in records:
+                headers = record.headers
+                found = dict(headers)
+                try:
+                    identifiers, source, started = found[IDENTIFIERS], found[SOURCE], found[STARTED]
+                    key = record.key
+                    if not (source and started.isdigit() and key == identifiers[:HASH_SIZE]):
+                        raise BadRecord("bad_header", "source, started or the key")
+                    stamp = found.get(STAMP)
+                    same = identifiers if stamp is None else (identifiers, stamp)
+                    ruling = rulings.get(same)
+                    if ruling is None:
+                        ruling = rulings[same] = self._rule(identifiers, stamp, get, now)
+                        if ruling.signals:
+                            judged.signals += [(kind, record) for kind in ruling.signals]
+                    header = ruling.header
+                    if header is None:
+                        judged.dropped[ruling.denied, source] += 1
+                    else:
+                        value = record.value
+                        if value is None or value[:WIRE] not in _WIRES:
+                            raise BadRecord("not_avro", "value")
+                        permitted.append((key, value, [*headers, header]))  # type: ignore[arg-type]
+                        size += len(value)
+                    judged.started.append(int(started))
+                except (BadRecord, KeyError, TypeError, AttributeError) as error:
+                    if not is_tick(record):
+                        judged.dead.append((record, _why(error)))
+            if permitted:
+                judged.permitted[tp.partition] = permitted, size
+        return judged
+
+    def _rule(self, identifiers: bytes, stamp: bytes | None, get: Get, now: bytes) -> Ruling:
+        states = [get(identifiers[i : i + HASH_SIZE]) for i in range(0, len(identifiers), HASH_SIZE)]
+        known = case(states, stamp, now)
+        ruling = self._rulings.get(known)
+        if ruling is None:
+            if len(self._rulings) >= _CACHED:
+                self._rulings.clear()
+            ruling = self._rulings[known] = _ruling(self._judge.verdict(known))
+        if len(identifiers) % HASH_SIZE:
+            raise BadRecord("bad_header", IDENTIFIERS)
+        return ruling
+
+    def _count(self, judged: Judged) -> None:
+        permitted = sum(len(messages) for messages, _ in judged.permitted.values())
+        counts = {"ok": permitted, "drop": judged.dropped.total(), "dead": len(judged.dead)}
+        for outcome, count in counts.items():
+            metrics.RECORDS.labels(STAGE, outcome).inc(count)
+        for (denied, source), count in judged.dropped.items():
+            for purpose in denied:
+                metrics.DROPPED.labels(purpose, source.decode("utf-8", "replace")).inc(count)
+        now = self._clock.now()
+        metrics.EVENT_AGE.labels(STAGE).observe_many(now - started for started in judged.started)
+
+
+def _ruling(verdict: Verdict) -> Ruling:
+    dropped = not verdict.allowed
+    signals = (LINK,) * (dropped and verdict.split) + (GPC,) * verdict.gpc_new
+    header = None if dropped else (PURPOSES, ",".join(verdict.allowed).encode())
+    return Ruling(header, verdict.denied, signals)
+
+
+def _signal(kind: str, record: Record) -> Message:
+    """What consent must know of that record, though it may be dropped.
+
+    Where the payload can't be read, the record's coordinates stand for the message id: the person's denial
+    does not depend on it.
+    """
+    found = dict(record.headers)
+    try:
+        message_id = codec.decode(Event, record.value).message_id
+    except BadRecord:
+        message_id = f"{record.topic}:{record.partition}:{record.offset}"
+    source = found[SOURCE].decode("utf-8", "replace")
+    identifiers = split(found[IDENTIFIERS])
+    signal = ConsentSignal(kind, identifiers, source, message_id, int(found[STARTED]))
+    return Message(record.key, codec.encode(signal))
+
+
+def _why(error: Exception) -> Dead:
+    if isinstance(error, BadRecord):
+        return Dead(error.reason, error.detail)
+    return Dead(
+        "bad_header", f"{error.args[0]} is missing" if isinstance(error, KeyError) else "empty header"
+    )
