@@ -1,0 +1,38 @@
+"""Wiring of the ingest service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.ingest.api import Endpoint
+from services.ingest.description import describe
+from services.ingest.flow import TOPIC, Flow
+from services.ingest.outage import Outages
+from services.kernel import deadletter, topics
+from services.kernel.clock import Clock
+from services.kernel.health import Health
+from services.kernel.http import create_app
+from services.kernel.keys import KeyRing
+from services.kernel.produce import BatchProducer
+from services.kernel.run import Running
+from services.kernel.settings import Settings
+
+SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 is durable."
+
+
+@asynccontextmanager
+async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
+    """The service, connected; its tasks are run by kernel.run. Raises Outage while Kafka does not answer."""
+    await topics.ensure(settings, [TOPIC, deadletter.TOPIC])
+    producer = BatchProducer(settings, "candor-ingest")
+    await producer.start()
+    try:
+        keyring = KeyRing(settings.keyring)
+        outages = Outages(producer, health)
+        rest = create_app("ingest", SUMMARY, [], health, keyring)
+        describe(rest)
+        flow = Flow(producer, keyring, settings.hasher(), clock)
+        yield Running(Endpoint(flow, clock, rest, outages.met), {"outages": outages.watch()})
+    finally:
+        await producer.stop()

@@ -1,0 +1,155 @@
+"""The path of a request: read → collect each call (validate, mask, correct the clock) → encode → produce."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from services.ingest.domain import calls, masking
+from services.ingest.domain.collecting import Collected, Collector
+from services.ingest.domain.payload import Sender, kept
+from services.kernel import codec, headers, metrics
+from services.kernel.clock import SECOND, Clock
+from services.kernel.deadletter import DeadLetters
+from services.kernel.events import DeadLetter
+from services.kernel.identifier import Hasher, join
+from services.kernel.keys import Key, KeyRing
+from services.kernel.outcome import BadRecord, CandorError
+from services.kernel.permission import Stamp
+from services.kernel.produce import BatchProducer, Message
+
+TOPIC = "events.collected"
+STAGE = "ingest"
+MAX_WRITTEN = 4_000_000
+"""Bytes that one request may become: a batch's context stands in each of its events."""
+
+_HASHES = 20_000
+
+
+class UnknownKey(CandorError):
+    """No live write key came with the request."""
+
+
+class Arrived(NamedTuple):
+    """A request as it came in.
+
+    ``type``: of its only call, None for a batch. ``token``: the user name of Basic authorization.
+    ``started``: µs at its first byte.
+    """
+
+    body: bytes
+    type: str | None
+    token: str | None
+    started: int
+    gpc: bool
+    address: str | None
+    user_agent: str | None
+
+
+class Flow:
+    """Takes requests. ``accept`` returns once every event is in Kafka, acknowledged by all replicas."""
+
+    def __init__(self, producer: BatchProducer, keyring: KeyRing, hasher: Hasher, clock: Clock) -> None:
+        self._producer = producer
+        self._dead_letters = DeadLetters(producer, clock, STAGE)
+        self._keyring = keyring
+        self._hash = lru_cache(_HASHES)(hasher)
+        self._clock = clock
+        self._ok = metrics.RECORDS.labels(STAGE, "ok")
+        self._dead = metrics.RECORDS.labels(STAGE, "dead")
+        self._sizes = metrics.BATCH_RECORDS.labels(STAGE)
+        self._age = metrics.EVENT_AGE.labels(STAGE)
+
+    async def accept(self, arrived: Arrived) -> None:
+        """Make the request's events durable; its bad ones become dead letters, as durable.
+
+        Raises UnknownKey, BadRecord for a request that can't be read ("too_large" where it breaks a limit),
+        and Outage when it can't be made durable now.
+        """
+        request = calls.read_request(arrived.body, arrived.type)
+        key = self._key(arrived.token, request.write_key)
+        messages, dead = self._decide(arrived, request, key)
+        writing = [self._producer.produce(TOPIC, None, messages)] if messages else []
+        if dead:
+            await asyncio.gather(*writing, self._dead_letters.send_messages(dead))
+        elif writing:
+            await writing[0]
+        self._ok.inc(len(messages))
+        self._dead.inc(len(dead))
+        self._sizes.observe(len(request.calls))
+        self._age.observe((self._clock.now() - arrived.started) / SECOND)
+
+    def _key(self, *tokens: str | None) -> Key:
+        for token in tokens:
+            key = self._keyring.write_key(token) if token else None
+            if key is not None:
+                return key
+        raise UnknownKey("unknown write key")
+
+    def _decide(
+        self, arrived: Arrived, request: calls.Request, key: Key
+    ) -> tuple[list[Message], list[tuple[bytes | None, DeadLetter]]]:
+        """The records to write. Only with public keys are address and user agent those of a person."""
+        source = key.source or ""
+        public = key.kind == "write"
+        sender = Sender(source, arrived.address if public else None, arrived.user_agent if public else None)
+        harmless = masking.harmless(arrived.body)
+        collector = Collector(
+            request, sender, arrived.started, uuid.uuid4().hex, self._hash, harmless=harmless
+        )
+        common = (
+            (headers.SOURCE, source.encode()),
+            (headers.STARTED, b"%d" % arrived.started),
+        )
+        messages: list[Message] = []
+        dead: list[tuple[bytes | None, DeadLetter]] = []
+        masked = collector.masked
+        size = 0
+        for index, raw in enumerate(request.calls):
+            suspicious = not harmless and masking.suspicious(raw)
+            try:
+                collected = collector.collect(raw, index, suspicious=suspicious)
+                message = _message(collected, common, arrived.gpc)
+            except BadRecord as error:
+                payload, found = kept(raw, suspicious=suspicious)
+                masked += found
+                letter = self._letter(error, source, payload)
+                dead.append((collector.routing_hash(raw), letter))
+                continue
+            masked += collected.masked
+            messages.append(message)
+            size += len(message[1] or b"")
+            if size > MAX_WRITTEN:
+                raise BadRecord("too_large", "the context of the batch makes its events too large")
+        for kind in masked:
+            metrics.MASKED.labels(kind).inc()
+        return messages, dead
+
+    def _letter(self, error: BadRecord, source: str, payload: bytes) -> DeadLetter:
+        return DeadLetter(
+            reason=error.reason,
+            step=STAGE,
+            detail=error.detail,
+            topic=None,
+            partition=None,
+            offset=None,
+            source=source,
+            dead_at=self._clock.now(),
+            payload=payload,
+        )
+
+
+def _message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:
+    identifiers = collected.identifiers
+    named = [(headers.IDENTIFIERS, join(identifiers)), *common]
+    if gpc or collected.categories is not None:
+        named.append((headers.STAMP, _stamp(collected.categories, gpc)))
+    return Message(identifiers[0], codec.encode(collected.event), named)
+
+
+@lru_cache(maxsize=4096)
+def _stamp(categories: tuple[str, ...] | None, gpc: bool) -> bytes:
+    return Stamp(allowed=categories, gpc=gpc).to_header()

@@ -1,0 +1,325 @@
+"""The ingest service as a process, against a real Kafka: what it answers, and what is in Kafka by then."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.local.process import free_port
+from services.kernel import codec, headers, keys
+from services.kernel.clock import SystemClock
+from services.kernel.consume import Record
+from services.kernel.events import DeadLetter, Event
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID, split
+from services.kernel.permission import Stamp
+from services.kernel.settings import Settings
+from services.kernel.topics import registry
+from tests.support.services import Service, services
+
+CARD = "4111 1111 1111 1111"
+TOPICS = ("events.collected", "deadletters")
+
+
+@dataclass
+class World:
+    """A running ingest service, keys for it, and what a test brought into Kafka through it."""
+
+    service: Service
+    client: httpx.AsyncClient
+    consumer: AIOKafkaConsumer
+    settings: Settings
+    web: str
+    server: str
+    source: str
+    since: dict[str, dict[TopicPartition, int]] = field(default_factory=dict)
+
+    async def post(self, path: str, body: Any, *, key: str | None = None, **options: Any) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        auth = httpx.BasicAuth(key, "") if key else None
+        return await self.client.post(path, content=content, auth=auth, **options)
+
+    async def batch(self, *calls: Any, key: str | None = None, **shared: Any) -> httpx.Response:
+        return await self.post("/v1/batch", {"batch": calls, **shared}, key=key or self.server)
+
+    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+        name = self.settings.topic(topic)
+        partitions = [TopicPartition(name, number) for number in range(registry()[topic].partitions)]
+        self.consumer.assign(partitions)
+        ends: dict[TopicPartition, int] = await self.consumer.end_offsets(partitions)
+        return ends
+
+    async def records(self, topic: str) -> list[Record]:
+        """All that came into the topic since the test began."""
+        ends = await self.ends(topic)
+        for partition, offset in self.since[topic].items():
+            self.consumer.seek(partition, offset)
+        found: list[Record] = []
+        while len(found) < sum(ends.values()) - sum(self.since[topic].values()):
+            for records in (await self.consumer.getmany(timeout_ms=100)).values():
+                found += records
+        return found
+
+    async def events(self) -> list[Event]:
+        return [codec.decode(Event, record.value) for record in await self.records("events.collected")]
+
+    async def letters(self) -> list[DeadLetter]:
+        return [codec.decode(DeadLetter, record.value) for record in await self.records("deadletters")]
+
+    async def metric(self, name: str) -> float:
+        """The value of the sample whose line begins so."""
+        lines = (await self.client.get("/metrics")).text.splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0.0)
+
+
+@pytest.fixture(scope="module")
+def own(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings for the ingest service of this module; it needs no Postgres."""
+    home = tmp_path_factory.mktemp("ingest")
+    return Settings(
+        identifier_key=bytes(32),
+        postgres_password="unused",
+        kafka=kafka,
+        topic_prefix=f"test-{secrets.token_hex(6)}.",
+        ingest_port=free_port(),
+        home=home,
+        keyring=home / "keyring.json",
+    )
+
+
+@pytest.fixture(scope="module")
+def service(own: Settings) -> Iterator[Service]:
+    with services(own, ("ingest",)) as started:
+        yield started["ingest"]
+    asyncio.run(_delete_topics(own))
+
+
+async def _delete_topics(settings: Settings) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    await admin.delete_topics([settings.topic(topic) for topic in TOPICS])
+    await admin.close()
+
+
+@pytest.fixture
+async def world(own: Settings, service: Service) -> AsyncIterator[World]:
+    source = secrets.token_hex(4)
+    web = keys.create(own.keyring, f"web-{source}", "write", f"web-{source}")
+    server = keys.create(own.keyring, f"server-{source}", "server", f"shop-{source}")
+    consumer = AIOKafkaConsumer(bootstrap_servers=own.kafka, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            world = World(service, client, consumer, own, web, server, source)
+            world.since = {topic: await world.ends(topic) for topic in TOPICS}
+            await _key_is_known(world)
+            yield world
+    finally:
+        await consumer.stop()
+
+
+async def _key_is_known(world: World) -> None:
+    """The service reads the keyring once a second."""
+    while (await world.post("/v1/batch", {"batch": []}, key=world.server)).status_code == 401:
+        pass
+
+
+def track(**members: Any) -> dict[str, Any]:
+    return {"type": "track", "event": "Viewed", "userId": "u1"} | members
+
+
+async def test_what_is_answered_with_200_is_in_kafka_with_its_key_and_headers(world: World) -> None:
+    before = SystemClock().now()
+    answer = await world.batch(track(anonymousId="a1", messageId="m1", properties={"total": 5}))
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    [record] = await world.records("events.collected")
+    hash_ = world.settings.hasher()
+    named = dict(record.headers)
+    assert record.key == hash_(USER_ID, "u1")
+    assert split(named[headers.IDENTIFIERS]) == [hash_(USER_ID, "u1"), hash_(ANONYMOUS_ID, "a1")]
+    assert named[headers.SOURCE] == f"shop-{world.source}".encode()
+    assert headers.STAMP not in named
+    event = codec.decode(Event, record.value)
+    assert (event.message_id, event.name, event.source) == ("m1", "Viewed", f"shop-{world.source}")
+    assert msgspec.json.decode(event.payload) == {"properties": {"total": 5}}
+    assert before <= int(named[headers.STARTED]) == event.received_at <= SystemClock().now()
+    assert event.received_day == event.received_at // 86_400_000_000
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_every_path_takes_its_calls(world: World, slash: str) -> None:
+    calls: dict[str, dict[str, Any]] = {
+        "track": {"event": "Viewed"},
+        "identify": {"traits": {"a": 1}},
+        "page": {"name": "Home"},
+        "screen": {"name": "Home"},
+        "group": {"groupId": "g"},
+        "alias": {"previousId": "p"},
+    }
+    for type_, members in calls.items():
+        answer = await world.post(f"/v1/{type_}{slash}", {"userId": "u", "writeKey": world.web} | members)
+        assert answer.status_code == 200, answer.text
+    for path in ("/v1/batch", "/v1/import"):
+        body = {"batch": [track()], "writeKey": world.web}
+        assert (await world.post(path + slash, body)).json() == {"success": True}
+    assert sorted(event.type for event in await world.events()) == sorted([*calls, "track", "track"])
+
+
+async def test_bad_events_of_a_batch_become_dead_letters_and_the_others_go_on(world: World) -> None:
+    answer = await world.batch(track(messageId="good"), {"type": "track", "userId": "u1"}, 5, track(type="x"))
+    assert answer.json() == {"success": True}
+    assert [event.message_id for event in await world.events()] == ["good"]
+    letters = await world.letters()
+    assert sorted(letter.reason for letter in letters) == ["bad_field", "missing_field", "unknown_type"]
+    assert {(letter.step, letter.source, letter.topic) for letter in letters} == {
+        ("ingest", f"shop-{world.source}", None)
+    }
+    [letter] = [letter for letter in letters if letter.reason == "missing_field"]
+    assert msgspec.json.decode(letter.payload) == {"type": "track", "userId": "u1"}
+
+
+@pytest.mark.parametrize("key", [None, "candor_wrong"])
+async def test_an_unknown_write_key_is_refused_in_all_the_words_sdks_read(
+    world: World, key: str | None
+) -> None:
+    answer = await world.post("/v1/batch", {"batch": [track()]}, key=key)
+    assert answer.status_code == 401
+    body = answer.json()
+    assert body["code"] == "unknown_write_key" and body["message"] == body["error"] == body["detail"]
+    assert body["success"] is False and body["status"] == 401
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert await world.events() == []
+
+
+async def test_a_revoked_key_stops_working(world: World) -> None:
+    keys.revoke(world.settings.keyring, f"web-{world.source}")
+    while (await world.batch(key=world.web)).status_code == 200:
+        pass
+    assert (await world.batch(key=world.web)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "unreadable"),
+        (b'{"batch": 5}', 400, "unreadable"),
+        (b'{"batch": [' + b"1," * 2_500 + b"1]}", 413, "too_large"),
+        (b'{"batch": ["' + b"x" * 512_000 + b'"]}', 413, "too_large"),
+        (b'{"batch": [1], "context": 5}', 400, "bad_field"),
+    ],
+)
+async def test_unreadable_and_oversize_requests_are_refused_whole(
+    world: World, body: bytes, status: int, code: str
+) -> None:
+    answer = await world.post("/v1/batch", body, key=world.server)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_context_that_would_multiply_into_too_much_is_refused(world: World) -> None:
+    answer = await world.batch(*[track()] * 1_000, context={"x": "y" * 30_000})
+    assert answer.status_code == 413
+
+
+async def test_gzip_is_unpacked_within_bounds(world: World) -> None:
+    async def packed(body: bytes) -> httpx.Response:
+        return await world.post("/v1/batch", body, key=world.server, headers={"content-encoding": "gzip"})
+
+    body = gzip.compress(json.dumps({"batch": [track(messageId="packed")]}).encode())
+    assert (await packed(body)).status_code == 200
+    assert [event.message_id for event in await world.events()] == ["packed"]
+    assert (await packed(b"no gzip")).json()["code"] == "bad_gzip"
+    assert (await packed(gzip.compress(b" " * 100_000_000))).status_code == 413
+
+
+async def test_a_body_in_chunks_is_bounded_too(world: World) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(60):
+            yield b"x" * 10_000
+
+    answer = await world.client.post("/v1/batch", content=endless())
+    assert answer.status_code == 413
+
+
+async def test_browsers_are_let_in_from_any_origin(world: World) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    answer = await world.client.options("/v1/track", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "authorization" in answer.headers["access-control-allow-headers"]
+    assert int(answer.headers["access-control-max-age"]) > 0
+    assert (await world.client.get("/v1/track")).status_code == 405
+
+
+async def test_what_the_browser_says_of_consent_goes_into_the_stamp(world: World) -> None:
+    body = track(context={"consent": {"categoryPreferences": {"marketing": True, "ads": False}}})
+    await world.post("/v1/track", body, key=world.web, headers={"Sec-GPC": "1"})
+    [record] = await world.records("events.collected")
+    stamp = Stamp.from_header(dict(record.headers)[headers.STAMP])
+    assert stamp == Stamp(allowed=("marketing",), gpc=True)
+
+
+async def test_only_public_keys_record_where_a_request_came_from(world: World) -> None:
+    agent = {"User-Agent": "Firefox/140"}
+    await world.post("/v1/track", track(messageId="web"), key=world.web, headers=agent)
+    await world.post("/v1/track", track(messageId="server"), key=world.server, headers=agent)
+    payloads = {event.message_id: msgspec.json.decode(event.payload) for event in await world.events()}
+    assert payloads == {"web": {"context": {"ip": "127.0.0.0", "userAgent": "Firefox/140"}}, "server": {}}
+
+
+async def test_cards_land_nowhere(world: World) -> None:
+    squeezed = CARD.replace(" ", "")
+    hidden = {"note": CARD, "n": int(squeezed), "cvv": "737", "url": f"https://x/?n={squeezed}&cvc=737"}
+    await world.batch(
+        track(properties=hidden),
+        track(event=f"Paid {CARD}"),
+        track(userId=squeezed),
+        track(type=CARD, properties=hidden),
+        {"userId": {squeezed: CARD}},
+        squeezed,
+        context={"shared": CARD},
+    )
+    encoded = base64.b64encode(f"{squeezed}:".encode()).decode()
+    await world.post("/v1/batch", f"{{{CARD}".encode(), key=CARD)
+    await world.post(f"/v1/{squeezed}", {"n": CARD}, headers={"Authorization": f"Basic {encoded}"})
+    await world.post(f"/v1/batch?n={squeezed}", {"batch": CARD}, key=world.server)
+    collected = await world.records("events.collected")
+    dead = await world.records("deadletters")
+    assert (len(collected), len(dead)) == (2, 4)
+    for record in collected + dead:
+        everything = b"".join([record.key or b"", record.value or b"", *(data for _, data in record.headers)])
+        assert squeezed.encode() not in everything and CARD.encode() not in everything
+        assert b"737" not in everything
+    logged = world.service.log.read_text()
+    assert squeezed not in logged and CARD not in logged
+
+
+async def test_what_happened_is_counted(world: World) -> None:
+    names = [
+        'candor_records_total{outcome="ok",stage="ingest"}',
+        'candor_dead_letters_total{reason="missing_field",stage="ingest"}',
+        'candor_masked_total{kind="number"}',
+        'candor_masked_total{kind="key"}',
+    ]
+    before = [await world.metric(name) for name in names]
+    card = {"a": CARD, "cvv": "1"}
+    await world.batch(track(properties=card), track(), track(event="", properties=card))
+    after = [await world.metric(name) for name in names]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [2, 1, 2, 2]
+
+
+async def test_the_paths_are_described(world: World) -> None:
+    described = (await world.client.get("/openapi.json")).json()["paths"]
+    for path in ("track", "identify", "page", "screen", "group", "alias", "batch", "import"):
+        assert "post" in described[f"/v1/{path}"]
+    assert (await world.client.get("/docs")).status_code == 200

@@ -1,0 +1,136 @@
+"""Card data in texts: every brand in every writing goes, ids stay."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain import cards
+from services.ingest.domain.issuers import brand, luhn
+from tests.unit.ingest.numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
+
+NUMBERS = st.builds(card_number, st.sampled_from(sorted(BRANDS)), st.randoms(use_true_random=False))
+WORDS = st.text("abcdefghijklmnopqrstuvwxyz &?=:,;äöü", max_size=20)
+
+
+@given(NUMBERS, st.sampled_from(SEPARATORS), WORDS, WORDS)
+def test_no_number_survives_whatever_stands_between_and_around(
+    number: str, separator: str, before: str, after: str
+) -> None:
+    text = before + grouped(number, separator) + after
+    masked, kinds = cards.mask(text)
+    assert kinds[0] in (cards.NUMBER, cards.TRACK)
+    assert grouped(number, separator) not in masked
+    assert number[:-4] not in masked
+    assert masked.startswith(before + "[card ")
+    assert number[-4:] + "]" in masked
+
+
+@given(NUMBERS)
+def test_full_width_digits_are_digits(number: str) -> None:
+    masked, _ = cards.mask("Karte " + number.translate(FULL_WIDTH))
+    assert masked.startswith("Karte [card ") and masked.endswith(f"{number[-4:]}]")
+
+
+@given(NUMBERS, st.sampled_from(["/", "-", " / ", "."]), st.sampled_from([" ", ", ", " cvv ", "|"]))
+def test_expiry_and_code_go_with_the_number(number: str, slash: str, gap: str) -> None:
+    masked, _ = cards.mask(f"paid {number} 12{slash}28{gap}737 thanks")
+    assert "12" not in masked.replace(number[-4:], "") and "737" not in masked.replace(number[-4:], "")
+    assert masked.endswith("thanks")
+
+
+@given(NUMBERS.filter(lambda number: len(number) >= 15))
+def test_a_number_with_expiry_and_code_right_behind_it_does_not_hide(number: str) -> None:
+    masked, kinds = cards.mask(f"{number}1228737")
+    assert kinds and number[:-4] not in masked and "737" not in masked.replace(number[-4:], "")
+
+
+def test_a_number_between_other_digits_does_not_hide() -> None:
+    assert cards.mask("12345 4111 1111 1111 1111 12 28 123")[0] == "12345 [card visa 1111]"
+    assert cards.mask("99994111111111111111")[0] == "9999[card visa 1111]"
+
+
+def test_two_numbers_both_go() -> None:
+    masked, kinds = cards.mask("4111111111111111 5500 0000 0000 0004")
+    assert (masked, kinds) == ("[card visa 1111] [card mastercard 0004]", ["number", "number"])
+
+
+@pytest.mark.parametrize(
+    "track",
+    ["%B4111111111111111^DOE/JANE^28121010000000000?", ";4111111111111111=28121010000000000?"],
+)
+def test_track_data_go_whole(track: str) -> None:
+    masked, kinds = cards.mask(f"swipe {track} end")
+    assert kinds == [cards.TRACK]
+    assert "DOE" not in masked and "2812" not in masked and masked.endswith(" end")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cvv=737",
+        "CVC: 737",
+        '"cvv2":"737"',
+        "security code is 7371",
+        "https://shop/pay?cvv=737&x=1",
+        "csc 737",
+    ],
+)
+def test_codes_behind_their_name_go(text: str) -> None:
+    masked, kinds = cards.mask(text)
+    assert kinds == [cards.CODE] and "737" not in masked
+
+
+def ids(random_: random.Random) -> list[str]:
+    """Ids as shops use them, one of each format."""
+    return [
+        str(uuid.UUID(int=random_.getrandbits(128), version=4)),
+        f"ajs-next-{random_.randrange(1_600_000_000_000, 1_900_000_000_000)}-{random_.getrandbits(64):x}",
+        str(random_.randrange(1_600_000_000_000, 1_900_000_000_000)),
+        str(random_.randrange(1_600_000_000_000_000, 1_900_000_000_000_000)),
+        str(random_.randrange(1_000_000_000_000_000_000, 1_999_999_999_999_999_999)),
+        f"2026-11-{random_.randrange(1, 30):02}T10:59:{random_.uniform(10, 59):.6f}Z",
+        f"+49 {random_.randrange(150, 180)} {random_.randrange(10**7, 10**8)}",
+        f"ORD-2026-{random_.randrange(10**6):06}-{random_.randrange(100):02}",
+        str(random_.randrange(10**9, 10**11)),
+        f"{random_.uniform(47, 55):.6f}, {random_.uniform(6, 15):.6f}",
+        f"{random_.uniform(47, 55):.6f} {random_.uniform(6, 15):.6f}",
+        str(random_.random()),
+        str(random_.randrange(4_000_000_000_000, 4_100_000_000_000)),
+        f"{random_.getrandbits(128):032x}",
+        ".".join(str(random_.randrange(256)) for _ in range(4)),
+        f"DE{random_.randrange(10, 99)} {random_.randrange(10**15, 10**16):016}{random_.randrange(100):02}",
+        f"GA1.2.{random_.randrange(10**8, 10**10)}.{random_.randrange(1_600_000_000, 1_900_000_000)}",
+        f"fb.1.{random_.randrange(1_600_000_000_000, 1_900_000_000_000)}.{random_.randrange(10**8, 10**10)}",
+    ]
+
+
+def test_at_most_one_id_in_a_hundred_is_taken_for_a_card() -> None:
+    random_ = random.Random(20261123)  # noqa: S311 - ids of a test
+    corpus = [text for _ in range(500) for text in ids(random_)]
+    wrong = [text for text in corpus if cards.mask(text)[1]]
+    assert len(wrong) <= len(corpus) / 100, wrong[:20]
+
+
+def test_what_fails_the_check_digit_or_has_no_issuer_stays() -> None:
+    for text in ("4111111111111112", "1234567812345670", "0000000000000000"):
+        assert cards.mask(text) == (text, [])
+
+
+def test_digits_without_end_are_masked_whole_in_linear_time() -> None:
+    assert cards.mask("4" * 30_000) == ("[digits]", ["number"])
+
+
+@given(st.text())
+def test_any_text_is_searched_and_a_second_search_finds_nothing_more(text: str) -> None:
+    masked, _ = cards.mask(text)
+    assert cards.mask(masked) == (masked, [])
+
+
+@given(st.text("0123456789", min_size=12, max_size=19))
+def test_a_brand_needs_the_check_digit(digits: str) -> None:
+    assert brand(digits) is None or luhn(digits)

@@ -1,0 +1,54 @@
+"""Bodies: what came in pieces comes out whole, and a small one can't become large."""
+
+from __future__ import annotations
+
+import gzip
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain.inflate import MAX_BODY, Body
+from services.kernel.outcome import BadRecord
+
+
+def read(data: bytes, *, compressed: bool, piece: int = 1000) -> bytes:
+    body = Body(gzip=compressed)
+    for start in range(0, len(data), piece):
+        body.add(data[start : start + piece])
+    return body.whole()
+
+
+@given(st.binary(max_size=5000), st.integers(1, 700), st.booleans())
+def test_a_body_in_pieces_comes_out_whole(data: bytes, piece: int, compressed: bool) -> None:
+    assert read(gzip.compress(data) if compressed else data, compressed=compressed, piece=piece) == data
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_bound_is_on_what_comes_out(compressed: bool) -> None:
+    data = os.urandom(MAX_BODY)
+    assert read(gzip.compress(data) if compressed else data, compressed=compressed) == data
+    with pytest.raises(BadRecord, match="too_large"):
+        read(gzip.compress(data + b"x") if compressed else data + b"x", compressed=compressed)
+
+
+def test_a_bomb_is_refused_before_it_is_blown_up() -> None:
+    bomb = gzip.compress(b"\0" * 400_000_000)
+    body = Body(gzip=True)
+    with pytest.raises(BadRecord, match="too_large"):
+        body.add(bomb)
+    assert body.size <= MAX_BODY + 1
+
+
+def test_a_body_within_the_bound_may_not_be_compressed_absurdly() -> None:
+    with pytest.raises(BadRecord, match="too_large"):
+        read(gzip.compress(b"\0" * 300_000), compressed=True)
+
+
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(b"abc")[:-4], gzip.compress(b"abc") + b"more", b""]
+)
+def test_broken_gzip_is_named_so(data: bytes) -> None:
+    with pytest.raises(BadRecord, match="bad_gzip"):
+        read(data, compressed=True)

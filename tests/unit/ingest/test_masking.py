@@ -1,0 +1,155 @@
+"""Card data in JSON: wherever it stands, in any type, under a telling name; the cheap look misses none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ingest.domain import masking
+from services.kernel.outcome import BadRecord
+from tests.unit.ingest.numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
+
+NUMBERS = st.builds(card_number, st.sampled_from(sorted(BRANDS)), st.randoms(use_true_random=False))
+WRITTEN = st.one_of(
+    st.builds(grouped, NUMBERS, st.sampled_from(SEPARATORS)),
+    NUMBERS.map(lambda number: number.translate(FULL_WIDTH)),
+    NUMBERS.map(lambda number: "".join(f"%3{digit}" for digit in number)),
+    NUMBERS.map(int),
+    NUMBERS.map(float).filter(lambda number: number < 2**53),
+)
+NAMES = st.text("abcdefgxyz_", min_size=1, max_size=8)
+
+
+def places(card: Any) -> st.SearchStrategy[Any]:
+    """JSON with the card somewhere in it."""
+    return st.recursive(
+        st.just(card),
+        lambda inner: st.one_of(
+            st.lists(inner, min_size=1, max_size=2),
+            st.dictionaries(NAMES, inner, min_size=1, max_size=2),
+        ),
+        max_leaves=4,
+    )
+
+
+def clean(value: Any, *, ascii_only: bool = True) -> tuple[Any, list[str]]:
+    cleaned, kinds = masking.clean(json.dumps(value, ensure_ascii=ascii_only).encode())
+    return msgspec.json.decode(cleaned), kinds
+
+
+@given(WRITTEN.flatmap(places), st.booleans())
+def test_a_number_goes_from_any_place_and_is_seen_by_the_cheap_look(value: Any, ascii_only: bool) -> None:
+    raw = json.dumps({"a": value}, ensure_ascii=ascii_only).encode()
+    assert masking.suspicious(raw)
+    cleaned, kinds = masking.clean(raw)
+    assert "number" in kinds
+    assert not masking.suspicious(cleaned)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+    | st.text("0123456789 -.%cvsdCV+", min_size=5) | WRITTEN,
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.text() | st.sampled_from(["cvv", "card_number", "card[cvc2]", "Security Code", "exp", "cc-no"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(JSON, st.booleans())
+def test_what_the_cheap_look_lets_pass_the_whole_search_leaves_alone(value: Any, ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+    cleaned, kinds = masking.clean(raw)
+    if not masking.suspicious(raw):
+        assert kinds == []
+    if not kinds:
+        assert msgspec.json.decode(cleaned) == msgspec.json.decode(raw)
+
+
+@given(JSON)
+def test_cleaning_twice_is_cleaning_once(value: Any) -> None:
+    once, _ = masking.clean(json.dumps(value).encode())
+    assert masking.clean(once) == (once, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cvv", "CVV2", "cvc", "card_cvc", "card[cvc]", "csc", "cvn", "securityCode", "card_security_code",
+     "cardNumber", "card-number", "cc_number", "ccNum", "creditCardNumber", "card.number",
+     "cardVerificationValue", "card_pin", "ｃｖｖ", "billing_cvv_code"],
+)  # fmt: skip
+def test_members_are_dropped_by_their_name(name: str) -> None:
+    raw = json.dumps({"payment": {name: "737", "amount": 5}}, ensure_ascii=False).encode()
+    assert masking.suspicious(raw)
+    cleaned, kinds = masking.clean(raw)
+    assert (msgspec.json.decode(cleaned), kinds) == ({"payment": {"amount": 5}}, ["key"])
+
+
+@pytest.mark.parametrize(
+    "name", ["gift_card_number", "card_name", "cvv_result", "card_type", "discarded", "expiry", "cid"]
+)
+def test_innocent_names_stay(name: str) -> None:
+    assert clean({name: "737"}) == ({name: "737"}, [])
+
+
+def test_expiry_goes_with_the_card_it_stands_beside_and_stays_elsewhere() -> None:
+    value = {
+        "card": {"no": "4111111111111111", "exp_month": 12, "expYear": 2028},
+        "coupon": {"expiry": "2028"},
+    }
+    assert clean(value) == (
+        {"card": {"no": "[card visa 1111]"}, "coupon": {"expiry": "2028"}},
+        ["number", "key", "key"],
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["4111111111111111", "4111111111111111.0", "4.111111111111111e15", "41111111111111111228737"]
+)
+def test_numbers_of_json_are_searched_whatever_their_form(text: str) -> None:
+    raw = f'{{"n":{text}}}'.encode()
+    assert masking.suspicious(raw)
+    assert masking.clean(raw) == (b'{"n":"[card visa 1111]"}', ["number"])
+
+
+@pytest.mark.parametrize(
+    "text", ["52.5200065999999", "0.4111111111111111", "1e999", "100000000000000000000000000000"]
+)
+def test_other_numbers_keep_their_text(text: str) -> None:
+    raw = f'{{"n":{text},"card_number":"x"}}'.encode()
+    assert masking.clean(raw) == (f'{{"n":{text}}}'.encode(), ["key"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"t": 1764000000000, "id": "ajs-next-1764000000000-550e8400-e29b-41d4-a716-446655440000"},
+        {
+            "url": "https://shop.example/karte?q=gr%C3%BCn&ref=https%3A%2F%2Fx.example",
+            "title": "Größe – 42 €",
+        },
+        {"event": "Product Card Clicked", "timestamp": "2026-11-23T15:14:00.123Z"},
+    ],
+)
+def test_ordinary_events_are_not_searched(value: Any) -> None:
+    assert not masking.suspicious(json.dumps(value).encode())
+    assert not masking.suspicious(json.dumps(value, ensure_ascii=False).encode())
+
+
+def test_what_can_not_be_read_is_refused() -> None:
+    with pytest.raises(BadRecord) as caught:
+        masking.clean(b'{"a": "\xff4111111111111111"}')
+    assert caught.value.reason == "unreadable" and "4111" not in str(caught.value)
+
+
+def test_too_deep_is_refused() -> None:
+    with pytest.raises(BadRecord):
+        masking.clean(b"[" * 5000 + b"4111111111111111" + b"]" * 5000)
