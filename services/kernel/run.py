@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +62,18 @@ async def serve(service: str, settings: Settings, build: Build, clock: Clock | N
             delay = min(delay * 2, 5)
 
 
+class _Server(uvicorn.Server):
+    """Uvicorn would raise SIGTERM again once it has ended, before producers and relays could close."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
 async def _serve(service: str, settings: Settings, health: Health, running: Running) -> int:
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             running.app,
             host=settings.host,
