@@ -113,6 +113,6 @@ class Player:
 
 def _decision(opt_out: OptOut) -> Any:
     return {
-        "identifiers": [{"kind": kind, "value": value} for kind, value in opt_out.identifiers],
+        "identifiers": [f"{kind}:{value}" for kind, value in opt_out.identifiers],
         "purposes": dict.fromkeys(opt_out.purposes, "deny"),
     }

@@ -55,9 +55,8 @@ def golden(profile_id: str, version: int, user_id: str) -> GoldenRecord:
 
 def test_deliveries_are_this_runs_with_the_start_of_their_request() -> None:
     mine = Record(codec.encode(event("r1-1")), headers=((headers.STARTED, b"42"),))
-    assert records.deliveries([mine, Record(codec.encode(event("r0-1")))], RUN) == [
-        Delivery("r1-1", "1-r1", None, 42)
-    ]
+    others = [Record(codec.encode(event("r0-1"))), Record(None)]
+    assert records.deliveries([mine, *others], RUN) == [Delivery("r1-1", "1-r1", None, 42)]
 
 
 def test_dead_letters_are_named_by_message_id_wherever_they_died() -> None:
@@ -105,7 +104,7 @@ def test_the_counts_of_the_account_come_from_the_services_counters() -> None:
             sample("candor_records_total", stage="ingest", outcome="ok"): 100,
             sample("candor_records_total", stage="ingest", outcome="dead"): 3,
             sample("candor_records_total", stage="gate", outcome="ok"): 90,
-            sample("candor_records_total", stage="gate", outcome="dropped"): 10,
+            sample("candor_records_total", stage="gate", outcome="drop"): 10,
             sample("candor_records_total", stage="profile", outcome="applied"): 80,
             sample("candor_records_total", stage="profile", outcome="duplicate"): 8,
             sample("candor_records_total", stage="profile", outcome="dropped"): 2,
