@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, delete, get, put
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Response, Stream
 
 from services.kernel.clock import Clock
@@ -61,13 +61,15 @@ async def list_segments(state: State) -> dict[str, Any]:
 
 
 @get("/v1/segments/{key:str}", guards=READ, security=BEARER, tags=["segments"])
-async def get_segment(state: State, key: str) -> dict[str, Any]:
+async def get_segment(state: State, key: FromPath[str]) -> dict[str, Any]:
     """A segment. While `filling`, not all profiles are judged by this version yet."""
     return await _shown(state, await _segment(state, key))
 
 
 @put("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
-async def put_segment(state: State, key: str, data: dict[str, Any]) -> Response[dict[str, Any]]:
+async def put_segment(
+    state: State, key: FromPath[str], data: JSONBody[dict[str, Any]]
+) -> Response[dict[str, Any]]:
     """Create or change a segment: `name`, `purpose`, `rule`. It fills in the background from the profiles
     that are there. The same definition again changes nothing. All problems are reported at once, each with
     its place such as `rule.all[1].count.op`."""
@@ -83,7 +85,7 @@ async def put_segment(state: State, key: str, data: dict[str, Any]) -> Response[
 
 
 @delete("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
-async def delete_segment(state: State, key: str) -> None:
+async def delete_segment(state: State, key: FromPath[str]) -> None:
     """Delete a segment; its members leave it in the background, with the reason `definition`."""
     catalogs: CatalogStore = state.catalogs
     clock: Clock = state.clock
@@ -94,9 +96,9 @@ async def delete_segment(state: State, key: str) -> None:
 @get("/v1/segments/{key:str}/members", guards=READ, security=BEARER, tags=["members"])
 async def list_members(
     state: State,
-    key: str,
-    after: str | None = None,
-    limit: int = Parameter(default=MOST_MEMBERS, ge=1, le=MOST_MEMBERS),
+    key: FromPath[str],
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MOST_MEMBERS)] = MOST_MEMBERS,
 ) -> dict[str, Any]:
     """A snapshot of the members, in pages: give `next` as `after` until it is null. All pages show one
     moment, whatever changes meanwhile: the one at which `stream_cursor` stands. Streaming on from that
@@ -138,7 +140,7 @@ def _member(profile_id: bytes, sequence: int, value: bytes | None) -> dict[str, 
 
 
 @get("/v1/segments/{key:str}/why/{person:str}", guards=READ, security=BEARER, tags=["members"])
-async def why(state: State, key: str, person: str) -> dict[str, Any]:
+async def why(state: State, key: FromPath[str], person: FromPath[str]) -> dict[str, Any]:
     """Why a person is in the segment or not. `person`: `user_id:…`, `anonymous_id:…` or a profile id."""
     segment = await _segment(state, key)
     found = await _profile(state, person)
@@ -169,7 +171,9 @@ _STREAM = {200: ResponseSpec(None, description="Server-sent events", media_type=
 
 
 @get("/v1/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
-async def stream(request: Request[Any, Any, Any], state: State, cursor: str | None = None) -> Stream:
+async def stream(
+    request: Request[Any, Any, Any], state: State, cursor: FromQuery[str | None] = None
+) -> Stream:
     """Transitions of all segments as server-sent events `transition`, from now on, from `Last-Event-ID`, or
     from `cursor`. Every entry and exit in its order per profile, without gap; `id` is the cursor after it. An
     event `reset` says that the cursor is older than what is kept: take a new snapshot."""
@@ -178,7 +182,7 @@ async def stream(request: Request[Any, Any, Any], state: State, cursor: str | No
 
 @get("/v1/segments/{key:str}/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
 async def segment_stream(
-    request: Request[Any, Any, Any], state: State, key: str, cursor: str | None = None
+    request: Request[Any, Any, Any], state: State, key: FromPath[str], cursor: FromQuery[str | None] = None
 ) -> Stream:
     """The transitions of one segment, as in `/v1/stream`."""
     segment = await _segment(state, key)

@@ -59,12 +59,19 @@ class Judged(NamedTuple):
     transitions: list[Transition]
 
 
-def facts_of(record: GoldenRecord) -> Facts:
-    """What rules look at. Raises BadRecord("bad_traits")."""
-    try:
-        return Facts(msgspec.json.decode(record.traits, type=dict), record.activity)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise BadRecord("bad_traits", "traits") from None
+class Person(NamedTuple):
+    """A golden record with what rules look at."""
+
+    record: GoldenRecord
+    facts: Facts
+
+    @classmethod
+    def of(cls, record: GoldenRecord) -> Person:
+        """Raises BadRecord("bad_traits")."""
+        try:
+            return cls(record, Facts(msgspec.json.decode(record.traits, type=dict), record.activity))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise BadRecord("bad_traits", "expected a JSON object") from None
 
 
 def identifiers_of(record: GoldenRecord, profile_id: bytes, hasher: Hasher) -> bytes:
@@ -75,16 +82,16 @@ def identifiers_of(record: GoldenRecord, profile_id: bytes, hasher: Hasher) -> b
     return join(sorted(hashes))
 
 
-def memberships_of(catalog: Catalog, record: GoldenRecord | None, now: int) -> tuple[set[str], int]:
+def memberships_of(catalog: Catalog, person: Person | None, now: int) -> tuple[set[str], int]:
     """Keys of the segments that a profile is in now, and the time until which time alone changes none.
 
     A profile that is gone is in none; one whose purposes lack a segment's is not in that segment.
     """
     members: set[str] = set()
     due = NEVER
-    if record is None:
+    if person is None:
         return members, due
-    facts = facts_of(record)
+    record, facts = person
     for purpose in record.purposes:
         for key, test in catalog.timeless.get(purpose, ()):
             if test(facts):
@@ -101,7 +108,7 @@ def memberships_of(catalog: Catalog, record: GoldenRecord | None, now: int) -> t
 def judge(
     catalog: Catalog,
     profile_id: str,
-    record: GoldenRecord | None,
+    person: Person | None,
     known: Known,
     occasion: Occasion,
     now: int,
@@ -109,13 +116,14 @@ def judge(
 ) -> Judged:
     """The transitions from what is known to what holds now, in the order of segment keys.
 
-    ``identity`` names the person in them where ``record`` is gone.
+    ``person`` is None for a profile that is gone; ``identity`` names whose it was.
     """
-    members, due = memberships_of(catalog, record, now)
+    members, due = memberships_of(catalog, person, now)
     before = {key for key, standing in known.standings.items() if standing.member}
     if members == before:
         return Judged(due, [])
-    person = record or identity
+    record = person.record if person else None
+    named = record or identity
     transitions = []
     for key in sorted(members ^ before):
         segment, standing = catalog.segments[key], known.standings.get(key, NEW)
@@ -125,8 +133,8 @@ def judge(
                 segment_key=key,
                 segment_version=segment.version,
                 profile_id=profile_id,
-                user_id=person.user_ids[0] if person and person.user_ids else None,
-                anonymous_ids=person.anonymous_ids if person else [],
+                user_id=named.user_ids[0] if named and named.user_ids else None,
+                anonymous_ids=named.anonymous_ids if named else [],
                 member=key in members,
                 sequence=standing.sequence + 1,
                 reason=reason,

@@ -18,7 +18,7 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.events import Cause, GoldenRecord
 from services.kernel.identifier import HASH_SIZE, Hasher
 from services.kernel.outcome import BadRecord, Dead, Outage
-from services.segment.domain.judging import Known, Occasion, identifiers_of, judge
+from services.segment.domain.judging import Known, Occasion, Person, identifiers_of, judge
 from services.segment.store.writing import Change, Copy, Stored, Writer, Writing
 
 TOPIC = "profiles.state"
@@ -28,13 +28,13 @@ REVISITED = 300
 
 
 class Arrival(NamedTuple):
-    """A record of profiles.state; ``golden`` None for a tombstone."""
+    """A record of profiles.state; ``person`` None for a tombstone."""
 
     profile_id: bytes
     partition: int
     version: int
     value: bytes | None
-    golden: GoldenRecord | None
+    person: Person | None
     occasion: Occasion
 
 
@@ -82,7 +82,7 @@ class Judging(BaseHandler):
     async def _arrive(self, writing: Writing, arrivals: Sequence[Arrival]) -> list[Change]:
         """Store and judge what is newer than what is known."""
         ids = [arrival.profile_id for arrival in arrivals]
-        known, former = await writing.known(ids, [arrival.golden is None for arrival in arrivals])
+        known, former = await writing.known(ids, [arrival.person is None for arrival in arrivals])
         now = self._clock.now()
         copies: list[Copy] = []
         changes: list[Change] = []
@@ -100,19 +100,19 @@ class Judging(BaseHandler):
     def _judge(
         self, writing: Writing, arrival: Arrival, before: Known, former: Mapping[bytes, bytes], now: int
     ) -> tuple[Copy, list[Change]]:
-        profile_id, golden, merged_into = arrival.profile_id, arrival.golden, arrival.occasion.merged_into
+        profile_id, person, merged_into = arrival.profile_id, arrival.person, arrival.occasion.merged_into
         # Of a merged profile the exits still name the person; of an erased one they must not.
         identity = former.get(profile_id) if merged_into else None
         due, transitions = judge(
             writing.catalog,
             profile_id.hex(),
-            golden,
+            person,
             before,
             arrival.occasion,
             now,
             codec.decode(GoldenRecord, identity) if identity else None,
         )
-        hashes = identifiers_of(golden, profile_id, self._hasher) if golden else b""
+        hashes = identifiers_of(person.record, profile_id, self._hasher) if person else b""
         copy = Copy(profile_id, arrival.partition, arrival.version, arrival.value, merged_into, hashes, due)
         return copy, [Change(arrival.partition, profile_id, item, merged_into) for item in transitions]
 
@@ -142,10 +142,10 @@ class Judging(BaseHandler):
         judged: list[tuple[bytes, int]] = []
         changes: list[Change] = []
         for copy in stored:
-            golden = codec.decode(GoldenRecord, copy.value) if copy.value is not None else None
+            person = _person(copy.value) if copy.value is not None else None
             known = Known(copy.version, copy.catalog, copy.due, standings=standings.get(copy.profile_id, {}))
             occasion = Occasion(min(copy.due, now))
-            due, transitions = judge(writing.catalog, copy.profile_id.hex(), golden, known, occasion, now)
+            due, transitions = judge(writing.catalog, copy.profile_id.hex(), person, known, occasion, now)
             judged.append((copy.profile_id, due))
             changes += [Change(partition, copy.profile_id, item, None) for item in transitions]
         await writing.save_judged(judged)
@@ -161,8 +161,12 @@ class Judging(BaseHandler):
             metrics.TRANSITIONS.labels(*labels).inc()
         now, age = self._clock.now(), metrics.EVENT_AGE.labels(STAGE)
         for arrival in arrivals:
-            if arrival.golden is not None:
-                age.observe((now - arrival.golden.received_at) / 1_000_000)
+            if arrival.person is not None:
+                age.observe((now - arrival.person.record.received_at) / 1_000_000)
+
+
+def _person(value: bytes) -> Person:
+    return Person.of(codec.decode(GoldenRecord, value))
 
 
 def _read(record: Record) -> Arrival:
@@ -176,12 +180,11 @@ def _read(record: Record) -> Arrival:
     cause = Cause(TOPIC, record.partition, record.offset)
     at = record.timestamp * 1000
     if record.value is not None:
-        golden = codec.decode(GoldenRecord, record.value)
-        if golden.profile_id != profile_id.hex():
+        person = _person(record.value)
+        if person.record.profile_id != profile_id.hex():
             raise BadRecord("bad_key", "expected the record's own profile id")
-        return Arrival(
-            profile_id, record.partition, golden.version, record.value, golden, Occasion(at, cause)
-        )
+        version = person.record.version
+        return Arrival(profile_id, record.partition, version, record.value, person, Occasion(at, cause))
     try:
         version = int(headers.value(record.headers, headers.VERSION) or b"")
         merged_into = bytes.fromhex((headers.value(record.headers, headers.MERGED_INTO) or b"").decode())

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -114,7 +114,7 @@ class Streaming:
         self._readers = {reader for reader in self._readers if not reader.cut}
         return True
 
-    async def follow(self, cursor: Cursor | None, segment_key: str | None) -> AsyncIterator[Item]:
+    async def follow(self, cursor: Cursor | None, segment_key: str | None) -> AsyncGenerator[Item, None]:
         """All transitions after the cursor (None: from now on), of one segment or all, then new ones as
         they are published. Begins with a heartbeat; ends when the reader is too slow for its buffer.
 

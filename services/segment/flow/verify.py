@@ -10,7 +10,7 @@ from services.kernel.events import GoldenRecord
 from services.kernel.postgres import Connection, Pool
 from services.kernel.predicate import NEVER
 from services.segment.domain.definition import Catalog
-from services.segment.domain.judging import memberships_of
+from services.segment.domain.judging import Person, memberships_of
 from services.segment.store.catalog import CatalogStore
 from services.segment.store.statements import SQL
 
@@ -71,8 +71,8 @@ async def _page(
         if due <= now or row["catalog"] < catalog.version:
             report.pending += 1
             continue
-        golden = decode(GoldenRecord, row["value"]) if row["value"] is not None else None
-        expected, _ = memberships_of(catalog, golden, now)
+        person = Person.of(decode(GoldenRecord, row["value"])) if row["value"] is not None else None
+        expected, _ = memberships_of(catalog, person, now)
         found = members[row["profile_id"]]
         report.memberships += len(expected)
         profile = row["profile_id"].hex()

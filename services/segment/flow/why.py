@@ -8,7 +8,7 @@ from services.kernel.codec import decode
 from services.kernel.events import GoldenRecord, Transition
 from services.kernel.predicate import NEVER
 from services.segment.domain.definition import Segment
-from services.segment.domain.judging import facts_of
+from services.segment.domain.judging import Person
 from services.segment.domain.presentation import time_text, transition_shown
 from services.segment.store.reading import Reader
 
@@ -34,8 +34,8 @@ async def explain(reader: Reader, segment: Segment, profile_id: bytes, now: int)
     if record["value"] is None:
         survivor = record["merged_into"]
         return {**shown, "gone": True, "merged_into": survivor.hex() if survivor else None}
-    golden = decode(GoldenRecord, record["value"])
-    facts, condition = facts_of(golden), segment.condition
+    golden, facts = Person.of(decode(GoldenRecord, record["value"]))
+    condition = segment.condition
     holds, due = condition.judge(facts, now)
     allowed = segment.definition.purpose in golden.purposes
     return {

@@ -200,8 +200,8 @@ SELECT profile_id, version, catalog, due_at, value, merged_into FROM records WHE
 SELECT m.member, m.sequence, m.segment_version, m.reason, m.occurred_at, t.value,
        m.position <= u.position AS published
 FROM memberships m
-JOIN published u USING (partition)
-LEFT JOIN transitions t USING (partition, position)
+JOIN published u ON u.partition = m.partition
+LEFT JOIN transitions t ON t.partition = m.partition AND t.position = m.position
 WHERE m.profile_id = $1 AND m.segment_key = $2
 
 -- name: records_after

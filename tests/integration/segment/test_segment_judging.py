@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from services.kernel import codec
 from services.kernel.clock import DAY, HOUR
 from services.kernel.events import Cause
-from services.kernel.outcome import Outage
+from services.kernel.outcome import BadRecord, Outage
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
+from services.segment.flow.judging import _read
+from services.segment.store.statements import SQL
 from tests.integration.segment.world import (
     BERLIN,
     BOUGHT_LATELY,
@@ -224,10 +227,6 @@ async def test_identifiers_lead_to_the_profile_that_has_them_now(world: World) -
 
 
 async def test_what_is_no_golden_record_is_refused_with_its_reason(world: World) -> None:
-    from services.kernel import codec
-    from services.kernel.outcome import BadRecord
-    from services.segment.flow.judging import _read
-
     good = codec.encode(golden("ada"))
     key = profile("ada").encode()
     for record, reason in [
@@ -239,3 +238,10 @@ async def test_what_is_no_golden_record_is_refused_with_its_reason(world: World)
         with pytest.raises(BadRecord) as caught:
             _read(record)
         assert caught.value.reason == reason
+
+
+async def test_every_statement_is_sound(pool: Pool) -> None:
+    """Postgres accepts all of store.sql, those that no other test reaches included."""
+    for name, statement in SQL._statements.items():
+        async with pool.acquire() as connection:
+            assert await connection.prepare(statement), name
