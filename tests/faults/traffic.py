@@ -21,12 +21,12 @@ def now() -> int:
 
 @dataclass(slots=True)
 class Sent:
-    """An event that ingest acknowledged: when its first and its last request began (µs)."""
+    """An event that ingest acknowledged: the person, whether it names the user_id or only a device, and when
+    its first request began (µs)."""
 
     user: str
-    first_began: int
-    last_began: int
-    tries: int = 1
+    named: bool
+    began: int
 
 
 @dataclass(slots=True)
@@ -138,10 +138,9 @@ class Traffic:
         """Until acknowledged, as an SDK would. What never was stays unsure: it may have landed."""
         self.ledger.unsure.update(event["messageId"] for event in events)
         users = {event["messageId"]: user_of(event) for event in events}
-        first = None
+        named = {event["messageId"] for event in events if "userId" in event}
+        first = now()
         while True:
-            began = now()
-            first = first or began
             try:
                 answer = await client.post(
                     f"{self._ingest}/v1/batch", json={"batch": list(batch), "writeKey": self._write_key}
@@ -160,12 +159,7 @@ class Traffic:
         self.ledger.bad += len(batch) - len(events) if len(batch) > len(events) else 0
         for message_id, user in users.items():
             self.ledger.unsure.discard(message_id)
-            known = self.ledger.sent.get(message_id)
-            if known is None:
-                self.ledger.sent[message_id] = Sent(user, first, began)
-            else:
-                known.last_began = began
-                known.tries += 1
+            self.ledger.sent.setdefault(message_id, Sent(user, message_id in named, first))
 
     async def _opt_out(self, client: httpx.AsyncClient, people: Sequence[int]) -> None:
         """One person after another."""

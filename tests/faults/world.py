@@ -29,26 +29,26 @@ PARTS = ("ingest", "consent", "profile", "segment")
 class Server:
     """Kafka or PostgreSQL in the foreground, with data that survives a restart."""
 
-    def __init__(self, prepare: Callable[[], Process], log: Path) -> None:
+    def __init__(self, prepare: Callable[[], Process], ready: Callable[[], bool], log: Path) -> None:
         self._prepare = prepare
+        self._ready = ready
         self._log = log
         self._child: subprocess.Popen[bytes] | None = None
-        self._process: Process | None = None
 
     def start(self) -> None:
-        self._process = self._prepare()
+        process = self._prepare()
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(
-                self._process.command,
+                process.command,
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                user=self._process.user,
+                user=process.user,
                 start_new_session=True,
             )
         deadline = time.monotonic() + 60
-        while not is_listening(self._process.port):
+        while not self._ready():
             if time.monotonic() > deadline or self._child.poll() is not None:
                 raise RuntimeError(self._log.read_text(errors="replace")[-3000:])
             time.sleep(0.05)
@@ -104,9 +104,14 @@ def world() -> Iterator[World]:
         folder = Path(name)
         ports = free_port(), free_port(), free_port()
         password = secrets.token_hex(8)
-        broker = Server(lambda: kafka.prepare(folder / "kafka", ports[0], ports[1]), folder / "kafka.log")
+        broker = Server(
+            lambda: kafka.prepare(folder / "kafka", ports[0], ports[1]),
+            lambda: is_listening(ports[0]),
+            folder / "kafka.log",
+        )
         database = Server(
             lambda: postgres.prepare(folder / "postgres", ports[2], password, shared_buffers="128MB"),
+            lambda: postgres.is_ready(ports[2], password),
             folder / "postgres.log",
         )
         try:
