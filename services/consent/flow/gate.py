@@ -146,6 +146,7 @@ class Gate(BaseHandler):
                     key = record.key
                     if not (source and started.isdigit() and key == identifiers[:HASH_SIZE]):
                         raise BadRecord("bad_header", "source, started or the key")
+                    begun = int(started)
                     stamp = found.get(STAMP)
                     same = identifiers if stamp is None else (identifiers, stamp)
                     ruling = rulings.get(same)
@@ -162,8 +163,8 @@ class Gate(BaseHandler):
                             raise BadRecord("not_avro", "value")
                         permitted.append((key, value, [*headers, header]))  # type: ignore[arg-type]
                         size += len(value)
-                    judged.started.append(int(started))
-                except (BadRecord, KeyError, TypeError, AttributeError) as error:
+                    judged.started.append(begun)
+                except (BadRecord, KeyError, ValueError, TypeError, AttributeError) as error:
                     if not is_tick(record):
                         judged.dead.append((record, _why(error)))
             if permitted:

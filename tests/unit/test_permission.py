@@ -1,0 +1,182 @@
+"""Judging, against a plain reading of what schemas/consent_state and policy.yaml say."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.kernel import codec
+from services.kernel.events import ConsentState, Grant
+from services.kernel.outcome import BadRecord
+from services.kernel.permission import (
+    EVERY,
+    FOREVER,
+    InvalidPolicy,
+    Judge,
+    Policy,
+    Stamp,
+    case,
+    moment,
+    project,
+)
+from services.kernel.settings import ROOT
+
+PURPOSES = ("analytics", "marketing", "personalization")
+
+
+def policy(regime: str = "opt_out", denies: tuple[str, ...] = ("marketing",)) -> Policy:
+    words = dict.fromkeys(PURPOSES, "why")
+    return msgspec.convert(
+        {"version": 1, "regime": regime, "purposes": words, "gpc": {"denies": denies}}, Policy
+    )
+
+
+JUDGES = {
+    (regime, denies): Judge(policy(regime, denies))
+    for regime in ("opt_in", "opt_out")
+    for denies in ((), ("marketing",), (EVERY,))
+}
+"""Shared by all examples: what one leaves in the cache must not be told to another."""
+
+
+@st.composite
+def states(draw: st.DrawFn) -> ConsentState:
+    names = draw(st.lists(st.sampled_from((*PURPOSES, EVERY)), unique=True))
+    cut = draw(st.integers(0, len(names)))
+    expiries = st.sampled_from([0, 1, 10, 20, 30, FOREVER])
+    grants = [Grant(name, draw(expiries)) for name in sorted(names[cut:])]
+    return ConsentState(1, sorted(names[:cut]), grants, draw(st.booleans()), 0)
+
+
+stamps = st.none() | st.builds(
+    Stamp,
+    allowed=st.none() | st.lists(st.sampled_from((*PURPOSES, "other"))).map(tuple),
+    denied=st.lists(st.sampled_from(PURPOSES)).map(tuple),
+    gpc=st.booleans(),
+)
+
+
+def answer(state: ConsentState | None, purpose: str, now: int) -> str:
+    """What is listed under a purpose's own name goes before ``*``; what is listed nowhere, or as a grant that
+    has expired, holds the default."""
+    for name in (purpose, EVERY):
+        if state and name in state.denied:
+            return "denied"
+        if state and name in {grant.purpose for grant in state.granted}:
+            live = any(grant.purpose == name and grant.expires_at > now for grant in state.granted)
+            return "granted" if live else "default"
+    return "default"
+
+
+def allowed(
+    held: list[ConsentState | None], stamp: Stamp, now: int, regime: str, gpc_denies: tuple[str, ...]
+) -> tuple[str, ...]:
+    good = {"granted"} if regime == "opt_in" else {"granted", "default"}
+    new_gpc = stamp.gpc and any(state is None or not state.gpc for state in held)
+    return tuple(
+        purpose
+        for purpose in PURPOSES
+        if all(answer(state, purpose, now) in good for state in held or [None])
+        and (stamp.allowed is None or purpose in stamp.allowed)
+        and purpose not in stamp.denied
+        and not (new_gpc and {purpose, EVERY} & set(gpc_denies))
+    )
+
+
+def stored(state: ConsentState | None) -> bytes | None:
+    return None if state is None else project(codec.encode(state))
+
+
+@given(
+    held=st.lists(st.none() | states(), max_size=3),
+    stamp=stamps,
+    times=st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    judge=st.sampled_from(sorted(JUDGES)),
+)
+def test_any_event_gets_what_all_its_identifiers_allow(
+    held: list[ConsentState | None], stamp: Stamp | None, times: list[int], judge: tuple[str, tuple[str, ...]]
+) -> None:
+    for now in times:
+        verdict = JUDGES[judge].judge(map(stored, held), stamp.to_header() if stamp else None, now)
+        assert verdict.allowed == allowed(held, stamp or Stamp(), now, *judge)
+        assert sorted(verdict.allowed + verdict.denied) == sorted(PURPOSES)
+
+
+@given(held=st.lists(st.none() | states(), max_size=3), now=st.integers(0, 40))
+def test_a_verdict_holds_until_the_time_it_names(held: list[ConsentState | None], now: int) -> None:
+    judge = JUDGES["opt_in", ()]
+    verdict = judge.judge(map(stored, held), None, now)
+    assert verdict.until > now
+    for later in range(now, min(verdict.until, 40)):
+        assert allowed(held, Stamp(), later, "opt_in", ()) == verdict.allowed
+
+
+@given(held=st.lists(st.none() | states(), max_size=3), stamp=stamps, now=st.integers(0, 40))
+def test_the_case_decides_the_verdict(held: list[ConsentState | None], stamp: Stamp | None, now: int) -> None:
+    judge, header = Judge(policy()), stamp.to_header() if stamp else None
+    known = case(map(stored, held), header, moment(now))
+    assert judge.verdict(known)[:4] == judge.judge(map(stored, held), header, now)[:4]
+
+
+@given(held=st.lists(st.none() | states(), min_size=1, max_size=3), now=st.integers(0, 40))
+def test_split_means_that_some_bear_a_denial_that_others_lack(
+    held: list[ConsentState | None], now: int
+) -> None:
+    answers = [{answer(state, purpose, now) for state in held} for purpose in PURPOSES]
+    expected = any("denied" in given and len(given) > 1 for given in answers)
+    assert JUDGES["opt_in", ()].judge(map(stored, held), None, now).split == expected
+
+
+def test_many_people_with_the_same_answers_are_one_case() -> None:
+    """Else verdicts on people who granted, each at a time of their own, could not be cached."""
+    grants = [ConsentState(n, [], [Grant(EVERY, 5_000 + n)], False, n) for n in range(100)]
+    assert len({case([stored(state)], None, moment(1_000)) for state in grants}) == 1
+    assert len({case([stored(state)], None, moment(9_000)) for state in grants}) == 1
+
+
+def test_gpc_is_new_until_it_is_on_record_for_every_identifier() -> None:
+    judge, gpc = Judge(policy()), Stamp(gpc=True).to_header()
+    on_record = stored(ConsentState(1, [], [Grant("marketing", FOREVER)], True, 0))
+    assert judge.judge([on_record], gpc, 1)[:4] == (PURPOSES, (), False, False)
+    assert judge.judge([on_record, None], gpc, 1)[:4] == (
+        ("analytics", "personalization"),
+        ("marketing",),
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"{", b'{"gpc":1}', b'{"allowed":"analytics"}', b"\xff"])
+def test_a_stamp_that_can_not_be_read_is_a_bad_record(header: bytes) -> None:
+    with pytest.raises(BadRecord, match="bad_header: stamp"):
+        Judge(policy()).judge([None], header, 1)
+
+
+def test_a_state_that_can_not_be_read_is_a_bad_record() -> None:
+    with pytest.raises(BadRecord):
+        project(b"\x00\x00\x00\x00\x63nonsense")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("version: 1\nregime: opt_in\npurposes: {}", "purposes: expected at least one"),
+        ("version: 1\nregime: maybe\npurposes: {a: b}", "regime"),
+        ("version: 1\nregime: opt_in\npurposes: {'*': b}", "'\\*' can not be"),
+        ("version: 1\nregime: opt_in\npurposes: {'a,b': c}", "'a,b' can not be"),
+        ("version: 1\nregime: opt_in\npurposes: {a: b}\ngpc: {denies: [c]}", "gpc.denies: 'c'"),
+        ("version: 1\nregime: opt_in\npurposes: {a: b}\nsurprise: 1", "surprise"),
+        (": : :", "policy.yaml"),
+    ],
+)
+def test_a_wrong_policy_names_the_place(tmp_path: Path, text: str, place: str) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidPolicy, match=place):
+        Policy.load(path)
+
+
+def test_the_policy_that_comes_along_is_valid() -> None:
+    assert Policy.load(ROOT / "deploy" / "policy.yaml").purposes
