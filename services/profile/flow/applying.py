@@ -217,10 +217,10 @@ class Applying:
     def _count(self, applied: _Applied, reading: Reading) -> None:
         if len(self._pairs) > MAX_PAIRS:
             self._pairs.clear()
-        now = self._clock.now()
+        now, age = self._clock.now(), metrics.EVENT_AGE.labels(STAGE)
         for item in applied.events:
             self._pairs.update(item.seen.facet + link.child for link in item.seen.links)
-            metrics.EVENT_AGE.labels(STAGE).observe((now - item.seen.received_at) / SECOND)
+            age.observe((now - item.seen.received_at) / SECOND)
         applied.outcomes["dead"] += len(reading.dead)
         for outcome, count in applied.outcomes.items():
             metrics.RECORDS.labels(STAGE, outcome).inc(count)
