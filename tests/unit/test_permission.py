@@ -33,7 +33,7 @@ def policy(regime: str = "opt_out", denies: tuple[str, ...] = ("marketing",)) ->
     )
 
 
-JUDGES = {
+JUDGES: dict[tuple[str, tuple[str, ...]], Judge] = {
     (regime, denies): Judge(policy(regime, denies))
     for regime in ("opt_in", "opt_out")
     for denies in ((), ("marketing",), (EVERY,))
