@@ -6,6 +6,7 @@ spare the start while developing.
 
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ import pytest
 
 from services.kernel.settings import Settings
 from tests.support import stack
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the run as Ctrl-C does, so that the servers are stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -53,16 +53,18 @@ def class_path() -> str:
         return ":".join(map(str, pool.map(lambda jar: _verified(context, jar), _locked_jars())))
 
 
-def prepare(folder: Path, port: int, controller_port: int) -> Process:
+def prepare(folder: Path, port: int, controller_port: int, *, short_lived: bool = False) -> Process:
     """Format the log folder on first use, write the configuration, and say how to run the broker.
 
     The broker keeps everything in `folder`; `port` is for clients, `controller_port` for itself.
+    A `short_lived` one, for tests, starts with 3.5 s of CPU instead of 6.5 and never reaches full speed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     properties = folder / "server.properties"
     values = {"port": port, "controller_port": controller_port, "data": folder.resolve() / "data"}
     properties.write_text(Template((FOLDER / "kafka.properties").read_text()).substitute(values))
-    java = (str(JAVA), *JVM_OPTIONS, "-cp", class_path())
+    compiler = ("-XX:TieredStopAtLevel=1",) if short_lived else ()
+    java = (str(JAVA), *JVM_OPTIONS, *compiler, "-cp", class_path())
     if not (folder / "data" / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         shutil.rmtree(folder / "data", ignore_errors=True)  # what an interruption left

@@ -72,7 +72,7 @@ class Postgres:
 def kafka_server() -> Iterator[str]:
     """A broker of its own for the length of the block; the bootstrap address."""
     with _folder() as folder:
-        process = kafka.prepare(folder, free_port(), free_port())
+        process = kafka.prepare(folder, free_port(), free_port(), short_lived=True)
         with running(process, folder / "log"):
             _await_start(process.port, folder / "log")
             yield f"{HOST}:{process.port}"
