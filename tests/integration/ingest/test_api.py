@@ -1,142 +1,25 @@
-"""The ingest service as a process, against a real Kafka: what it answers, and what is in Kafka by then."""
+"""What ingest answers, and what is in Kafka by then: the service as a process, against a real broker."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import json
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.local.process import free_port
 from services.kernel import codec, headers, keys
 from services.kernel.clock import SystemClock
-from services.kernel.consume import Record
-from services.kernel.events import DeadLetter, Event
+from services.kernel.events import Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, split
 from services.kernel.permission import Stamp
-from services.kernel.settings import Settings
-from services.kernel.topics import registry
-from tests.support.services import Service, services
+from tests.integration.ingest.world import World, track
 
 CARD = "4111 1111 1111 1111"
-TOPICS = ("events.collected", "deadletters")
-
-
-@dataclass
-class World:
-    """A running ingest service, keys for it, and what a test brought into Kafka through it."""
-
-    service: Service
-    client: httpx.AsyncClient
-    consumer: AIOKafkaConsumer
-    settings: Settings
-    web: str
-    server: str
-    source: str
-    since: dict[str, dict[TopicPartition, int]] = field(default_factory=dict)
-
-    async def post(self, path: str, body: Any, *, key: str | None = None, **options: Any) -> httpx.Response:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        auth = httpx.BasicAuth(key, "") if key else None
-        return await self.client.post(path, content=content, auth=auth, **options)
-
-    async def batch(self, *calls: Any, key: str | None = None, **shared: Any) -> httpx.Response:
-        return await self.post("/v1/batch", {"batch": calls, **shared}, key=key or self.server)
-
-    async def ends(self, topic: str) -> dict[TopicPartition, int]:
-        name = self.settings.topic(topic)
-        partitions = [TopicPartition(name, number) for number in range(registry()[topic].partitions)]
-        self.consumer.assign(partitions)
-        ends: dict[TopicPartition, int] = await self.consumer.end_offsets(partitions)
-        return ends
-
-    async def records(self, topic: str) -> list[Record]:
-        """All that came into the topic since the test began."""
-        ends = await self.ends(topic)
-        for partition, offset in self.since[topic].items():
-            self.consumer.seek(partition, offset)
-        found: list[Record] = []
-        while len(found) < sum(ends.values()) - sum(self.since[topic].values()):
-            for records in (await self.consumer.getmany(timeout_ms=100)).values():
-                found += records
-        return found
-
-    async def events(self) -> list[Event]:
-        return [codec.decode(Event, record.value) for record in await self.records("events.collected")]
-
-    async def letters(self) -> list[DeadLetter]:
-        return [codec.decode(DeadLetter, record.value) for record in await self.records("deadletters")]
-
-    async def metric(self, name: str) -> float:
-        """The value of the sample whose line begins so."""
-        lines = (await self.client.get("/metrics")).text.splitlines()
-        return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0.0)
-
-
-@pytest.fixture(scope="module")
-def own(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings for the ingest service of this module; it needs no Postgres."""
-    home = tmp_path_factory.mktemp("ingest")
-    return Settings(
-        identifier_key=bytes(32),
-        postgres_password="unused",
-        kafka=kafka,
-        topic_prefix=f"test-{secrets.token_hex(6)}.",
-        ingest_port=free_port(),
-        home=home,
-        keyring=home / "keyring.json",
-    )
-
-
-@pytest.fixture(scope="module")
-def service(own: Settings) -> Iterator[Service]:
-    with services(own, ("ingest",)) as started:
-        yield started["ingest"]
-    asyncio.run(_delete_topics(own))
-
-
-async def _delete_topics(settings: Settings) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
-    await admin.start()
-    await admin.delete_topics([settings.topic(topic) for topic in TOPICS])
-    await admin.close()
-
-
-@pytest.fixture
-async def world(own: Settings, service: Service) -> AsyncIterator[World]:
-    source = secrets.token_hex(4)
-    web = keys.create(own.keyring, f"web-{source}", "write", f"web-{source}")
-    server = keys.create(own.keyring, f"server-{source}", "server", f"shop-{source}")
-    consumer = AIOKafkaConsumer(bootstrap_servers=own.kafka, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-            world = World(service, client, consumer, own, web, server, source)
-            world.since = {topic: await world.ends(topic) for topic in TOPICS}
-            await _key_is_known(world)
-            yield world
-    finally:
-        await consumer.stop()
-
-
-async def _key_is_known(world: World) -> None:
-    """The service reads the keyring once a second."""
-    while (await world.post("/v1/batch", {"batch": []}, key=world.server)).status_code == 401:
-        pass
-
-
-def track(**members: Any) -> dict[str, Any]:
-    return {"type": "track", "event": "Viewed", "userId": "u1"} | members
 
 
 async def test_what_is_answered_with_200_is_in_kafka_with_its_key_and_headers(world: World) -> None:
