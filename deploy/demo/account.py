@@ -50,13 +50,20 @@ class Account:
 
     @cached_property
     def delivered(self) -> Counter[str]:
-        """Deliveries by message id as events.collected and the dead letters show them."""
-        return Counter([*(seen.id for seen in self.measured.collected), *self.measured.refused])
+        """Deliveries by message id that were seen in Kafka: collected, permitted or a dead letter."""
+        collected = Counter(seen.id for seen in self.measured.collected)
+        permitted = Counter(seen.id for seen in self.measured.permitted)
+        return (collected | permitted) + Counter(self.measured.refused)
+
+    @cached_property
+    def unseen(self) -> int:
+        """Records of events.collected that were truncated before they could be read."""
+        return self.measured.written - len(self.measured.collected)
 
     @cached_property
     def sent_again(self) -> int:
         """Deliveries beyond the plan: the SDK's own retries."""
-        return sum((self.delivered - Counter(self.ledger.delivered)).values())
+        return max(0, self.measured.written + len(self.measured.refused) - self.ledger.deliveries)
 
     @cached_property
     def came_through(self) -> list[Delivery]:

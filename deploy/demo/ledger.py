@@ -43,6 +43,7 @@ class Ledger:
 
     delivered: Mapping[str, int]
     refused: frozenset[str]
+    may_be_dropped: frozenset[str]
     cards: int
     tried: int
     waiting: int
@@ -70,6 +71,7 @@ def of(plan: Plan) -> Ledger:
     return Ledger(
         delivered=Counter(call.id for call in deliveries),
         refused=frozenset(call.id for call in deliveries if call.person is None),
+        may_be_dropped=frozenset(call.id for call in deliveries if call.person in gone),
         cards=sum(call.card is not None for call in deliveries),
         tried=sum(call.person in gone for act in (plan.after, plan.steady, plan.probes) for call in act),
         waiting=sum(call.person in in_flow for call in plan.before),

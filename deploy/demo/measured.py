@@ -58,15 +58,18 @@ class Membership:
 class Measured:
     """Everything of one run.
 
-    ``acknowledged``: when each opt-out's answer came, by person, µs since the epoch. ``refused``: message ids
-    of dead letters. ``card_numbers``: how many were found, by topic. ``profiles``: newest golden record by
-    profile id. ``transitions``: by partition, in the topic's order. ``answered``: when each probe got its
-    200, by user_id, on the subscriber's clock. ``speed``: calls answered a second at full speed.
+    ``acknowledged``: when each opt-out's answer came, by person, µs since the epoch. ``written``: by how many
+    records events.collected grew, by its offsets; ``collected`` are those of them that were read before the
+    gate truncated them, which is most. ``refused``: message ids of dead letters. ``card_numbers``: how many
+    were found, by topic. ``profiles``: newest golden record by profile id. ``transitions``: by partition, in
+    the topic's order. ``answered``: when each probe got its 200, by user_id, on the subscriber's clock.
+    ``speed``: calls answered a second at full speed.
     """
 
     sdk_errors: Sequence[str]
     acknowledged: Mapping[str, int]
     counts: Counts
+    written: int
     collected: Sequence[Delivery]
     permitted: Sequence[Delivery]
     refused: Sequence[str]

@@ -23,13 +23,18 @@ def deliveries(records: Iterable[Record], run: str) -> list[Delivery]:
     """What this run sent, of records of events.collected or events.permitted."""
     found = []
     for record in records:
-        if record.value is None:  # a tick, which lets a quiet partition's segment close
+        if record.value is None:
             continue
         event = codec.decode(Event, record.value)
         if event.message_id.startswith(f"{run}-"):
             started = int(headers.value(record.headers, headers.STARTED) or b"0")
             found.append(Delivery(event.message_id, event.user_id, event.anonymous_id, started))
     return found
+
+
+def ticks(records: Iterable[Record]) -> int:
+    """How many are no events: the gate writes them to let a quiet partition's segment close."""
+    return sum(record.value is None for record in records)
 
 
 def refused(records: Iterable[Record]) -> list[str]:

@@ -76,10 +76,12 @@ async def _play(
         await reader.caught_up()
         await subscriber.received(len(reader.records["segments.transitions"]))
         after = await services.samples()
+        grown = await reader.grown("events.collected")
     return Measured(
         sdk_errors=player.errors,
         acknowledged=acknowledged,
         counts=counts(after - before),
+        written=grown - records.ticks(reader.records["events.collected"]),
         collected=records.deliveries(reader.records["events.collected"], play.run),
         permitted=records.deliveries(reader.records["events.permitted"], play.run),
         refused=records.refused(reader.records["deadletters"]),

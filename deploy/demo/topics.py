@@ -34,7 +34,7 @@ class Reader:
         self._names = {settings.topic(name): name for name in topics}
         self.records: dict[str, list[Record]] = {name: [] for name in self._names.values()}
         self._consumer: Any = None
-        self._partitions: list[TopicPartition] = []
+        self._starts: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Reader:
@@ -47,13 +47,14 @@ class Reader:
             fetch_max_wait_ms=100,
         )
         await self._consumer.start()
-        self._partitions = [
+        partitions = [
             TopicPartition(topic, number)
             for topic, name in self._names.items()
             for number in range(registry()[name].partitions)
         ]
-        self._consumer.assign(self._partitions)
-        for partition, offset in (await self._consumer.end_offsets(self._partitions)).items():
+        self._consumer.assign(partitions)
+        self._starts = dict(await self._consumer.end_offsets(partitions))
+        for partition, offset in self._starts.items():
             self._consumer.seek(partition, offset)
         self._task = asyncio.create_task(self._read(), name="demo reader")
         return self
@@ -68,12 +69,18 @@ class Reader:
 
     async def caught_up(self) -> None:
         """Return once all that is in the topics now was read. Raises what reading raised."""
-        ends = await self._consumer.end_offsets(self._partitions)
+        ends = await self._consumer.end_offsets(list(self._starts))
         for partition, end in ends.items():
             while await self._consumer.position(partition) < end:
                 if self._task is not None and self._task.done():
                     self._task.result()
                 await asyncio.sleep(0.05)
+
+    async def grown(self, topic: str) -> int:
+        """By how many offsets the topic has grown since the block was entered."""
+        starts = {tp: start for tp, start in self._starts.items() if self._names[tp.topic] == topic}
+        ends = await self._consumer.end_offsets(list(starts))
+        return sum(ends[tp] - start for tp, start in starts.items())
 
     async def _read(self) -> None:
         while True:

@@ -42,6 +42,7 @@ async def test_a_reader_has_what_came_after_it_started(settings: Settings) -> No
         await produce(settings, "segments.transitions", [b"3", b"4"], settings.topic_prefix)
         await reader.caught_up()
         assert [record.value for record in reader.records["deadletters"]] == [b"1", b"2"]
+        assert await reader.grown("deadletters") == 2
         assert [record.value for record in reader.records["segments.transitions"]] == [b"3", b"4"]
 
 

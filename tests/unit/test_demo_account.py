@@ -1,6 +1,6 @@
 """The demo's account: of a perfect run every check holds; each check fails by what it is there for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -54,6 +54,7 @@ def _measured(play: Plan, books: Ledger) -> Measured:
             bad=len(books.refused),
             masked=books.cards,
         ),
+        written=len(before) + len(after),
         collected=[
             _delivery(call, 500 if n < len(before) else 1500) for n, call in enumerate(before + after)
         ],
@@ -163,6 +164,7 @@ def test_the_sdks_own_retries_are_told_apart_from_the_plan(perfect: Run) -> None
     measured = perfect.measured
     again = replace(
         measured,
+        written=measured.written + 1,
         collected=[*measured.collected, measured.collected[0]],
         counts=replace(
             measured.counts, accepted=measured.counts.accepted + 1, repeats=measured.counts.repeats + 1
@@ -191,8 +193,34 @@ def test_an_error_of_the_sdk_is_seen(perfect: Run) -> None:
     assert failed(perfect, sdk_errors=["100 events: 500"]) == {SDK}
 
 
+def _without(deliveries: Sequence[Delivery], id: str) -> list[Delivery]:
+    return [seen for seen in deliveries if seen.id != id]
+
+
 def test_a_lost_event_is_seen(perfect: Run) -> None:
-    assert failed(perfect, collected=perfect.measured.collected[1:]) == {DURABLE}
+    measured, id = perfect.measured, perfect.measured.collected[0].id
+    lost = _without(measured.collected, id), _without(measured.permitted, id)
+    assert failed(perfect, collected=lost[0], permitted=lost[1]) == {DURABLE}
+    assert failed(perfect, collected=lost[0], permitted=lost[1], written=measured.written - 1) == {
+        DURABLE,
+        ADDS_UP,
+    }
+
+
+def test_what_was_truncated_before_it_was_read_counts_by_its_offset(perfect: Run) -> None:
+    measured = perfect.measured
+    dropped = _dropped(perfect)
+    unseen = _without(measured.collected, dropped)
+    assert failed(perfect, collected=unseen) == set()
+    assert failed(perfect, collected=unseen, written=measured.written - 1) == {DURABLE, ADDS_UP}
+    passed = measured.permitted[0].id
+    assert failed(perfect, collected=_without(measured.collected, passed)) == set()
+
+
+def _dropped(run: Run) -> str:
+    """A message that was delivered once, and dropped."""
+    permitted = {seen.id for seen in run.measured.permitted}
+    return min(id for id in run.ledger.may_be_dropped - permitted if run.ledger.delivered[id] == 1)
 
 
 def test_an_event_nobody_sent_is_seen(perfect: Run) -> None:
@@ -217,7 +245,7 @@ def test_an_applied_event_too_many_and_a_dropped_one_too_few_are_seen(perfect: R
 def test_an_event_that_came_through_after_an_opt_out_is_seen(perfect: Run, by: str) -> None:
     book = next(book for book in perfect.ledger.books.values() if book.denied == EVERYTHING)
     named = {"user_id": None, "anonymous_id": None, by: sorted(book.identifiers)[by == "anonymous_id"]}
-    late = Delivery("run1-late", started=OPTED_OUT_AT + 1, **named)
+    late = Delivery(_dropped(perfect), started=OPTED_OUT_AT + 1, **named)
     assert failed(perfect, permitted=[*perfect.measured.permitted, late]) == {OPTED_OUT}
     early = replace(late, started=OPTED_OUT_AT)
     assert failed(perfect, permitted=[*perfect.measured.permitted, early]) == set()
@@ -225,7 +253,7 @@ def test_an_event_that_came_through_after_an_opt_out_is_seen(perfect: Run, by: s
 
 def test_who_only_left_marketing_may_go_on(perfect: Run) -> None:
     book = next(book for book in perfect.ledger.books.values() if book.denied == ("marketing",))
-    late = Delivery("run1-late", book.person.user_id, None, OPTED_OUT_AT + 1)
+    late = Delivery(_dropped(perfect), book.person.user_id, None, OPTED_OUT_AT + 1)
     assert failed(perfect, permitted=[*perfect.measured.permitted, late]) == set()
 
 
@@ -371,7 +399,7 @@ def test_a_probe_that_never_arrived_is_seen(perfect: Run) -> None:
 
 
 def test_a_failed_check_says_what_was_found_and_what_to_do(perfect: Run) -> None:
-    measured = replace(perfect.measured, collected=perfect.measured.collected[10:])
+    measured = replace(perfect.measured, collected=perfect.measured.collected[10:], permitted=[])
     (check,) = [check for check in checks.of(Account(perfect.ledger, measured)) if not check.held]
     assert perfect.measured.collected[0].id in check.found
     assert check.found.endswith("more")

@@ -59,6 +59,10 @@ def test_deliveries_are_this_runs_with_the_start_of_their_request() -> None:
     assert records.deliveries([mine, *others], RUN) == [Delivery("r1-1", "1-r1", None, 42)]
 
 
+def test_ticks_are_told_apart() -> None:
+    assert records.ticks([Record(None), Record(codec.encode(event("r1-1"))), Record(None)]) == 2
+
+
 def test_dead_letters_are_named_by_message_id_wherever_they_died() -> None:
     at_the_door = letter(json.dumps({"messageId": "r1-7"}).encode())
     later = letter(codec.encode(event("r1-8")))
