@@ -8,7 +8,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
 
 import httpx
 import psutil
@@ -67,7 +66,7 @@ def candor(
     """Those services on a new database and new topics, which `before` may fill before they start."""
     home = servers.folder / row
     home.mkdir()
-    with servers.postgres.new_database() as database:
+    with servers.database() as database:
         settings = settings_for(home, servers.kafka, database, f"bench-{home.parent.name}-{row}.")
         asyncio.run(registry.ensure(settings))
         try:
@@ -110,25 +109,34 @@ def events(calls: Iterable[Call], hasher: Hasher, *, permitted: bool) -> Iterato
         yield partition_of(identifiers[0], count), Raw(identifiers[0], codec.encode(event), named)
 
 
-def consent_states(hasher: Hasher, identifiers: int) -> Iterator[tuple[int, Raw]]:
-    """The state of so many identifiers: those of the people of the workload first, then of strangers."""
+def consent_states(hasher: Hasher, strangers: int = 0) -> Iterator[tuple[int, Raw]]:
+    """A denial for every identifier of the people who opted out, as the consent service would have published
+    it; and states of so many strangers, as many of them denials."""
     count = partitions("consent.state")
     now = time.time_ns() // 1000
-    denied, granted = (
-        codec.encode(ConsentState(1, ["*"] if is_denied else [], [], False, now))
-        for is_denied in (True, False)
-    )
+    denied, granted = (codec.encode(ConsentState(1, names, [], False, now)) for names in (["*"], []))
+    for person in filter(is_opted_out, range(PEOPLE)):
+        for kind, name in ((USER_ID, user_id(person)), (ANONYMOUS_ID, anonymous_id(person))):
+            if name:
+                key = hasher(kind, name)
+                yield partition_of(key, count), Raw(key, denied)
+    for stranger in range(strangers):
+        key = hasher(USER_ID, f"stranger-{stranger}")
+        yield partition_of(key, count), Raw(key, denied if is_opted_out(stranger) else granted)
 
-    def named() -> Iterator[tuple[bytes, bool]]:
-        for person in range(PEOPLE):
-            yield hasher(ANONYMOUS_ID, anonymous_id(person)), is_opted_out(person)
-            if user := user_id(person):
-                yield hasher(USER_ID, user), is_opted_out(person)
-        for stranger in cycle(range(10_000_000)):
-            yield hasher(USER_ID, f"stranger-{stranger}"), is_opted_out(stranger)
 
-    for key, is_denied in islice(named(), identifiers):
-        yield partition_of(key, count), Raw(key, denied if is_denied else granted)
+async def decide(settings: Settings, strangers: int = 0) -> int:
+    """Write those states to consent.state; how many."""
+    states = consent_states(settings.hasher(), strangers)
+    return await topics.fill(settings.kafka, settings.topic("consent.state"), states)
+
+
+async def decisions_heard(ours: Candor, decisions: int) -> None:
+    """Until profile has dealt with so many consent states, which it does once and not in the measurement."""
+    settings = ours.settings
+    topic, group = settings.topic("consent.state"), settings.topic("profile-decisions")
+    async with topics.Watch(settings.kafka, topic, group) as watch:
+        await topics.follow(watch.committed, decisions, 60, ours.check)
 
 
 def decode(value: bytes) -> tuple[Entry, bool]:

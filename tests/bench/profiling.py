@@ -13,6 +13,8 @@ from deploy.local.process import REPOSITORY
 
 RATE = 200
 TOP = 40
+IDLE = "_worker (concurrent/futures/thread.py"
+"""A thread of a pool that waits for work, which py-spy takes for busy."""
 
 
 @contextmanager
@@ -59,6 +61,8 @@ def summary(stacks: str) -> str:
     below: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, samples = line.rpartition(" ")
+        if IDLE in stack:
+            continue
         functions = [frame.rpartition(":")[0] for frame in stack.split(";")]
         own[functions[-1]] += int(samples)
         for function in set(functions):

@@ -6,11 +6,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import psycopg
 
 from deploy.local import kafka, postgres
 from deploy.local.process import HOST, REPOSITORY, free_port, is_listening, running
@@ -29,6 +30,12 @@ class Servers:
     postgres: Postgres
     folder: Path
     pids: Mapping[str, int]
+
+    @contextmanager
+    def database(self) -> Iterator[Postgres]:
+        """A new database, dropped at the end; not so while autovacuum, which we may not end, works in it."""
+        with suppress(psycopg.errors.InsufficientPrivilege), self.postgres.new_database() as database:
+            yield database
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from itertools import islice
 from services.kernel.settings import Settings
 from tests.bench import topics
 from tests.bench.bench import Bench
-from tests.bench.candor import candor, consent_states, events, partitions
+from tests.bench.candor import candor, decide, events, partitions
 from tests.bench.processes import child
 from tests.bench.report import Row, compared
 from tests.bench.workload import is_opted_out
@@ -31,13 +31,7 @@ def run(bench: Bench) -> Iterator[Row]:
         records = list(events(calls, settings.hasher(), permitted=False))
         for _ in range(repeats):
             asyncio.run(topics.fill(settings.kafka, source, records))
-        asyncio.run(
-            topics.fill(
-                settings.kafka,
-                settings.topic("consent.state"),
-                consent_states(settings.hasher(), IDENTIFIERS),
-            )
-        )
+        asyncio.run(decide(settings, IDENTIFIERS))
         asyncio.run(topics.create(settings.kafka, {target: partitions("events.collected")}))
         arguments = ("-m", "tests.bench.baselines.passthrough", settings.kafka, source, target)
         with child("pass", *arguments, log=bench.servers.folder / "pass.log") as passing:

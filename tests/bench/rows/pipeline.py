@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.kernel.settings import Settings
-from tests.bench import requests, topics
+from tests.bench import requests
 from tests.bench.arrivals import Arrivals, Entry
 from tests.bench.bench import Bench
-from tests.bench.candor import Candor, candor, consent_states, decode, define_segments
+from tests.bench.candor import Candor, candor, decide, decisions_heard, decode, define_segments
 from tests.bench.processes import resident_anonymous
 from tests.bench.report import Row, alone, compared
 from tests.bench.requests import Part
@@ -31,8 +31,6 @@ BATCH = 100
 CONNECTIONS = 8
 WARM_SHARE = 5
 """A fifth as many events go before, for warming up."""
-IDENTIFIERS = 350_000
-"""Those of the people of the workload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,15 @@ def run(bench: Bench, wanted: Collection[str]) -> Iterator[Row]:
     """The textbook first; then ours, on which memory and freshness are measured as well."""
     if "end_to_end" in wanted:
         baseline, baseline_detail = _textbook(bench)
-    with candor(bench.servers, "pipeline", before=_decide) as ours:
+    decisions = 0
+
+    def before(settings: Settings) -> None:
+        nonlocal decisions
+        decisions = asyncio.run(decide(settings))
+
+    with candor(bench.servers, "pipeline", before=before) as ours:
         define_segments(ours)
+        asyncio.run(decisions_heard(ours, decisions))
         workload = bench.workload()
         calls = workload.calls()
         value, detail = asyncio.run(_through(bench, _ours(ours), workload, calls, RATE))
@@ -85,12 +90,6 @@ def _ours(running: Candor) -> Pipeline:
         running.check,
         running.authorization,
     )
-
-
-def _decide(settings: Settings) -> None:
-    """Everybody's consent, as the consent service would have published it."""
-    states = consent_states(settings.hasher(), IDENTIFIERS)
-    asyncio.run(topics.fill(settings.kafka, settings.topic("consent.state"), states))
 
 
 def _memory(ours: Candor) -> Row:

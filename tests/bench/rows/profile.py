@@ -11,37 +11,33 @@ from itertools import islice
 from services.kernel.settings import Settings
 from tests.bench import topics
 from tests.bench.bench import Bench
-from tests.bench.candor import Candor, candor, consent_states, events
+from tests.bench.candor import Candor, candor, decide, decisions_heard, events
 from tests.bench.processes import child
 from tests.bench.report import Row, compared
+from tests.bench.topics import Raw
 from tests.bench.workload import is_opted_out
 
 RATE = 6_000
 BASELINE_RATE = 30_000
 WARM_SHARE = 5
 """The first fifth is for warming up and left out."""
-IDENTIFIERS = 350_000
-"""Those of the people of the workload."""
 
 
 def run(bench: Bench) -> Iterator[Row]:
     """A backlog in events.permitted; done when all is committed and the last golden record is published."""
     baseline, baseline_cpu = _postgres(bench)
-    permitted = (call for call in bench.workload().calls() if not is_opted_out(call.person))
-    count = bench.events(RATE)
+    decisions = 0
 
     def before(settings: Settings) -> None:
-        hasher = settings.hasher()
-        records = events(islice(permitted, count), hasher, permitted=True)
-        asyncio.run(topics.fill(settings.kafka, settings.topic("events.permitted"), records))
-        states = consent_states(hasher, IDENTIFIERS)
-        asyncio.run(topics.fill(settings.kafka, settings.topic("consent.state"), states))
+        nonlocal decisions
+        decisions = asyncio.run(decide(settings))
 
-    with (
-        candor(bench.servers, "profile", ("profile",), before) as ours,
-        bench.measured("profile", ours.pids, count) as cpu,
-    ):
-        progress, golden = asyncio.run(_applied(ours, count))
+    with candor(bench.servers, "profile", ("profile",), before) as ours:
+        permitted = (call for call in bench.workload().calls() if not is_opted_out(call.person))
+        records = list(events(islice(permitted, bench.events(RATE)), ours.settings.hasher(), permitted=True))
+        asyncio.run(decisions_heard(ours, decisions))
+        with bench.measured("profile", ours.pids, len(records)) as cpu:
+            progress, golden = asyncio.run(_applied(ours, records))
     yield compared(
         "profile",
         progress.rate,
@@ -54,14 +50,15 @@ def run(bench: Bench) -> Iterator[Row]:
     )
 
 
-async def _applied(ours: Candor, count: int) -> tuple[topics.Progress, int]:
-    settings = ours.settings
+async def _applied(ours: Candor, backlog: list[tuple[int, Raw]]) -> tuple[topics.Progress, int]:
+    settings, count = ours.settings, len(backlog)
     async with (
         topics.Watch(
             settings.kafka, settings.topic("events.permitted"), settings.topic("profile")
         ) as events_,
         topics.Watch(settings.kafka, settings.topic("profiles.state")) as records,
     ):
+        await topics.fill(settings.kafka, settings.topic("events.permitted"), backlog)
         progress = await topics.follow(events_.committed, count, 180, ours.check, skip=count // WARM_SHARE)
         committed = time.monotonic()
         published, last = await topics.settled(records.written)
@@ -71,7 +68,7 @@ async def _applied(ours: Candor, count: int) -> tuple[topics.Progress, int]:
 def _postgres(bench: Bench) -> tuple[float, dict[str, float]]:
     rows = bench.events(BASELINE_RATE)
     result = bench.servers.folder / "postgres.json"
-    with bench.servers.postgres.new_database() as database:
+    with bench.servers.database() as database:
         dsn = f"postgresql://{database.user}:{database.password}@{database.host}:{database.port}/{database.database}"
         arguments = ("-m", "tests.bench.baselines.postgres", dsn, str(rows), str(result))
         with (
