@@ -15,6 +15,7 @@ from deploy.demo.account import Account
 from deploy.demo.api import Services, counts
 from deploy.demo.calls import Call
 from deploy.demo.checks import Check
+from deploy.demo.ledger import Ledger
 from deploy.demo.measured import Measured, Membership
 from deploy.demo.plan import OptOut, Plan
 from deploy.demo.player import PROBE_RATE, STEADY_RATE, Player
@@ -33,12 +34,12 @@ def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
     Raises CandorError when it could not be played.
     """
     console = Console(highlight=False, soft_wrap=True)
-    found = asyncio.run(_main(settings, keys, console))
-    screen.close(console, settings, found, time.monotonic() - began)
+    books, found = asyncio.run(_main(settings, keys, console))
+    screen.close(console, settings, books, found, time.monotonic() - began)
     return all(check.held for check in found)
 
 
-async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -> list[Check]:
+async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -> tuple[Ledger, list[Check]]:
     console.print(screen.OPENING)
     now = datetime.now(UTC)
     play = plan.make(now, _run_code(now))
@@ -53,7 +54,7 @@ async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -
     account = Account(books, measured)
     found = checks.of(account)
     screen.show(console, account, found, existing, STEADY_RATE + PROBE_RATE)
-    return found
+    return books, found
 
 
 async def _play(

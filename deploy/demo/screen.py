@@ -10,6 +10,8 @@ from rich.text import Text
 
 from deploy.demo.account import Account
 from deploy.demo.checks import Check
+from deploy.demo.ledger import Ledger
+from deploy.demo.segments import SEGMENTS
 from services.kernel.settings import ROOT, Settings
 
 OPENING = """
@@ -49,11 +51,16 @@ def show(console: Console, account: Account, checks: list[Check], existing: int,
             console.print(f"  found   {check.found}\n  see     {check.advice}", markup=False)
 
 
-def close(console: Console, settings: Settings, checks: list[Check], seconds: float) -> None:
+def close(console: Console, settings: Settings, ledger: Ledger, checks: list[Check], seconds: float) -> None:
     """Where to look next, how to stop, and whether every check held."""
+    key = SEGMENTS[0].key
+    example = ledger.books[min(ledger.members[key])].person.user_id
     here = f"http://{settings.host}"
     keys = settings.home / "keys.json"
     console.print(f"""
+Try    .venv/bin/candor why {key} user_id:{example}
+       .venv/bin/candor tail events.permitted --max 3
+       .venv/bin/candor verify
 Open   {here}:{settings.ingest_port}/docs    send events
        {here}:{settings.consent_port}/docs    decisions: who allows what
        {here}:{settings.segment_port}/docs    segments, members, why, the live stream
