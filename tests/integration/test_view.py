@@ -109,6 +109,9 @@ async def test_a_control_record_at_the_end_holds_no_barrier_up(bus: Settings, en
                 if ending == "commit":
                     assert view.get_many([b"key"]) == [b"%d" % number]
             assert sorted(waited)[len(waited) // 2] < 0.1  # not a poll's 200 ms
+        for folder in ("view", "fresh"):
+            async with view_of(bus, plain, folder) as later:
+                await passed(later)
     finally:
         await writer.stop()
 
