@@ -168,7 +168,7 @@ def _text(value: Text, place: str, longest: int = MAX_TEXT) -> str | None:
         return None
     if not isinstance(value, str):
         value = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    value = normalise(value)
+    value = value.strip() if value.isascii() else normalise(value)
     if len(value) > longest or "\0" in value:
         raise BadRecord("bad_field", f"$.{place}: expected at most {longest} characters, none of them NUL")
     return value or None

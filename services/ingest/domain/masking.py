@@ -51,7 +51,7 @@ def harmless(body: bytes) -> bool:
     """Whether one look shows that no part of that JSON can hold card data."""
     if not _simple(body):
         return False
-    body = body.replace(b"%20", b"")
+    body = _without_spaces(body)
     flat = body.translate(_FLAT, _SKIPPED)
     return not _named(flat) and not _numbered(body, flat)
 
@@ -59,12 +59,11 @@ def harmless(body: bytes) -> bool:
 def suspicious(raw: bytes) -> bool:
     """Whether that JSON may hold card data. Never False where :func:`clean` would take something out."""
     if _simple(raw):
-        whole = raw
-        raw = raw.replace(b"%20", b"")
-        flat = raw.translate(_FLAT, _SKIPPED)
+        squeezed = _without_spaces(raw)
+        flat = squeezed.translate(_FLAT, _SKIPPED)
         if _named(flat):
             return True
-        return _numbered(raw, flat) and bool(_EXPONENT.search(whole) or cards.mask(whole.decode())[1])
+        return _numbered(squeezed, flat) and bool(_EXPONENT.search(raw) or cards.mask(raw.decode())[1])
     try:
         text = unicodedata.normalize("NFKC", _encode(_decode(raw)).decode())
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -74,11 +73,17 @@ def suspicious(raw: bytes) -> bool:
 
 def _simple(raw: bytes) -> bool:
     """Whether digits and names stand in the bytes as themselves."""
-    return raw.isascii() and b"\\u" not in raw and _ODD_PERCENT.search(raw) is None
+    escaped = b"\\" in raw and b"\\u" in raw  # one byte is found forty times faster than two
+    return not escaped and raw.isascii() and _ODD_PERCENT.search(raw) is None
+
+
+def _without_spaces(raw: bytes) -> bytes:
+    """Without percent-encoded spaces, whose digits are none of a number."""
+    return raw.replace(b"%20", b"") if b"%" in raw else raw
 
 
 def _seen(text: str) -> bool:
-    raw = text.replace("%20", "").encode()
+    raw = _without_spaces(text.encode())
     flat = raw.translate(_FLAT, _SKIPPED)
     return _named(flat) or _numbered(raw, flat) or _FOREIGN_DIGIT.search(text) is not None
 

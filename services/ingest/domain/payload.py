@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -29,16 +30,7 @@ class _Consent(Struct, gc=False):
     categoryPreferences: dict[str, bool] | None = None
 
 
-class _Context(Struct, gc=False):
-    """What ingest must know of a context."""
-
-    ip: Raw = NULL
-    userAgent: Raw = NULL
-    consent: _Consent | None = None
-
-
-_NOTHING = _Context()
-_context = msgspec.json.Decoder(_Context)
+_consent = msgspec.json.Decoder(_Consent | None)
 _members = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -50,63 +42,66 @@ class Shared:
 
     def __init__(self, request: Request, sender: Sender, *, harmless: bool) -> None:
         self.masked: list[str] = []
-        self._context = self._clean(as_object(request.context, "context"), harmless)
-        self._integrations = self._clean(as_object(request.integrations, "integrations"), harmless)
+        self._context = self._members_of(request.context, "context", harmless)
+        self._integrations = self._members_of(request.integrations, "integrations", harmless)
         self._ip = _text(truncated(sender.address) if sender.address else None)
         user_agent, masked = cards.mask((sender.user_agent or "")[:MAX_USER_AGENT])
         self._user_agent = _text(user_agent or None)
         self.masked += masked
 
-    def _clean(self, raw: bytes, harmless: bool) -> bytes:
-        if harmless or not raw or not masking.suspicious(raw):
-            return raw
-        cleaned, masked = masking.clean(raw)
-        self.masked += masked
-        return cleaned
+    def _members_of(self, raw: Raw, place: str, harmless: bool) -> dict[str, Raw]:
+        data = as_object(raw, place) or b"{}"
+        if not harmless and masking.suspicious(data):
+            data, masked = masking.clean(data)
+            self.masked += masked
+        return _members.decode(data)
 
     def payload(self, call: Call) -> tuple[bytes, tuple[str, ...] | None]:
         """The call's payload, and the categories that its consent stamp allows, None where it has none.
 
         Of context and integrations the call's members come before the request's. Raises BadRecord.
         """
-        context, consent = self._context_of(call)
+        context, categories = self._context_of(call)
         properties = as_object(call.properties, "properties")
         if call.category is not None:
             members = {"category": Raw(msgspec.json.encode(call.category))}
             properties = msgspec.json.encode(members | _members.decode(properties or b"{}"))
+        traits = as_object(call.traits, "traits")
         integrations = as_object(call.integrations, "integrations")
         if self._integrations:
-            integrations = _merged(self._integrations, integrations)
-        parts = [
-            prefix + part
-            for prefix, part in (
-                (b'"properties":', properties),
-                (b'"traits":', as_object(call.traits, "traits")),
-                (b'"context":', context),
-                (b'"integrations":', integrations),
-            )
-            if part and part != b"{}"
-        ]
-        return b"{" + b",".join(parts) + b"}", consent
+            integrations = msgspec.json.encode(self._integrations | _members.decode(integrations or b"{}"))
+        parts = []
+        if properties:
+            parts.append(b'"properties":' + properties)
+        if traits:
+            parts.append(b'"traits":' + traits)
+        if context:
+            parts.append(b'"context":' + context)
+        if integrations:
+            parts.append(b'"integrations":' + integrations)
+        return b"{" + b",".join(parts) + b"}", categories
 
     def _context_of(self, call: Call) -> tuple[bytes, tuple[str, ...] | None]:
+        """The context as it is stored, and the categories that its consent stamp allows."""
         raw = as_object(call.context, "context")
+        members = _members.decode(raw) if raw else {}
+        changed = False
         if self._context:
-            raw = _merged(self._context, raw)
-        known = _known(raw)
-        changes = {}
-        if known.ip != NULL:
-            changes["ip"] = _cut(known.ip)
+            members = self._context | members
+            changed = True
+        ip = members.get("ip")
+        if ip is not None and ip != NULL:
+            members["ip"] = _cut(bytes(ip))
+            changed = True
         elif self._ip is not None:
-            changes["ip"] = self._ip
-        if self._user_agent is not None and known.userAgent == NULL:
-            changes["userAgent"] = self._user_agent
-        if changes:
-            raw = msgspec.json.encode(_members.decode(raw or b"{}") | changes)
-        consent = known.consent
-        if consent is None or consent.categoryPreferences is None:
-            return raw, None
-        return raw, tuple(sorted(name for name, allowed in consent.categoryPreferences.items() if allowed))
+            members["ip"] = self._ip
+            changed = True
+        if self._user_agent is not None and members.get("userAgent", NULL) == NULL:
+            members["userAgent"] = self._user_agent
+            changed = True
+        consent = members.get("consent")
+        categories = None if consent is None else _allowed(consent)
+        return msgspec.json.encode(members) if changed else raw, categories
 
 
 def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:
@@ -124,37 +119,38 @@ def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:
     except msgspec.ValidationError:
         return cleaned, masked  # no object, or none in it, so there is no address to cut
     if "ip" in context:
-        context["ip"] = _cut(context["ip"])
+        context["ip"] = _cut(bytes(context["ip"]))
         members["context"] = Raw(msgspec.json.encode(context))
         cleaned = msgspec.json.encode(members)
     return cleaned, masked
 
 
 def as_object(raw: Raw, place: str) -> bytes:
-    """The JSON of an object, empty for null. Raises BadRecord("bad_field") for anything else."""
+    """The JSON of an object, empty for null and for one without members. Raises BadRecord("bad_field")."""
+    if raw is NULL:
+        return b""
     data = bytes(raw)
     if data[:1] == b"{":
-        return data
+        return b"" if data == b"{}" else data
     if data == b"null":
         return b""
     raise BadRecord("bad_field", f"Expected `object` - at `$.{place}`")
 
 
-def _known(context: bytes) -> _Context:
-    if not context:
-        return _NOTHING
+def _allowed(consent: Raw) -> tuple[str, ...] | None:
+    """The categories that a consent stamp allows."""
     try:
-        return _context.decode(context)
+        known = _consent.decode(consent)
     except msgspec.ValidationError as error:
-        raise BadRecord("bad_consent", str(error)) from None
+        raise BadRecord("bad_consent", f"{error} of context.consent") from None
+    if known is None or known.categoryPreferences is None:
+        return None
+    return tuple(sorted(name for name, allowed in known.categoryPreferences.items() if allowed))
 
 
-def _merged(under: bytes, over: bytes) -> bytes:
-    """Members of both objects; of those in both, the second's."""
-    return msgspec.json.encode(_members.decode(under) | _members.decode(over or b"{}"))
-
-
-def _cut(address: Raw) -> Raw:
+@lru_cache(10_000)
+def _cut(address: bytes) -> Raw:
+    """A member ``ip`` as it may be stored: null for what is no address."""
     try:
         return _text(truncated(msgspec.json.decode(address, type=str))) or NULL
     except msgspec.ValidationError:
