@@ -61,7 +61,8 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 	@printf '  %-34s ' 'Python packages'; began=$$(date +%s); \
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/runtime.txt -r requirements/demo.txt && \
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
+		--no-deps --no-build-isolation --editable . && \
 	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
 	@touch $@
 

@@ -62,6 +62,17 @@ def free_port() -> int:
         return port
 
 
+def is_free(port: int, host: str = HOST) -> bool:
+    """Whether a server could listen on `host:port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
 def is_listening(port: int, host: str = HOST) -> bool:
     """Whether a connection to `host:port` is accepted."""
     with socket.socket() as probe:

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import kafka, postgres
-from deploy.local.process import HOST, LocalStackError, Process, is_listening
+from deploy.local.process import HOST, LocalStackError, Process, is_free
 from deploy.local.supervisor import State, Supervisor
 from services.kernel import keys, topics
 from services.kernel.postgres import migrate
 from services.kernel.settings import ROOT, SERVICES, Settings
 
 _READY_SECONDS = 60
-_LOG_LINES = 20
+_LOG_LINES, _LOG_COLUMNS = 20, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Stack:
         taken = [
             f"port {port} is in use: free it or set {name}"
             for port, name in wanted.items()
-            if is_listening(port)
+            if not is_free(port)
         ]
         if taken:
             raise LocalStackError("\n".join(taken))
@@ -180,9 +180,10 @@ class Stack:
             state = self._supervisor.states()[name].state
             if time.monotonic() > deadline or state == "FATAL":
                 log = self._supervisor.log(name)
-                lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+                text = log.read_text(errors="replace") if log.exists() else ""
+                lines = [line[:_LOG_COLUMNS] for line in text.splitlines()[-_LOG_LINES:]]
                 raise LocalStackError(
-                    "\n".join([f"{name} ({state.lower()}): {problem}", f"{log} ends:", *lines[-_LOG_LINES:]])
+                    "\n".join([f"{name} ({state.lower()}): {problem}", f"{log} ends:", *lines])
                 )
             time.sleep(0.1)
 
