@@ -16,9 +16,9 @@ from services.kernel.events import GoldenRecord
 
 SHOWN = 3
 """So many examples of what went wrong are named."""
-LOGS = "candor status, then the logs it names"
-DEAD = "candor deadletters list"
-VERIFY = "candor verify recomputes profiles and members from the events kept"
+LOGS = ".venv/bin/candor status, and the logs in .candor/logs"
+DEAD = ".venv/bin/candor deadletters list"
+VERIFY = ".venv/bin/candor verify, which recomputes profiles and members from the events kept"
 
 
 @dataclass(frozen=True, slots=True)

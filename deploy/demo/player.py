@@ -9,13 +9,16 @@ from copy import deepcopy
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from segment.analytics.client import Client
+from urllib3 import Retry
 
 from deploy.demo.calls import SERVER, WEB, Call
 from deploy.demo.plan import OptOut
 
 FLUSH_EVERY = 1000
 AT_ONCE = 16
+RETRIES = 8
 STEADY_RATE = 150.0
 PROBE_RATE = 30.0
 Progress = Callable[[int], object]
@@ -80,14 +83,16 @@ class Player:
     def opt_out(self, decisions: Sequence[OptOut], progress: Progress) -> dict[str, int]:
         """Post the decisions, AT_ONCE at a time; by person, when each was acknowledged (µs since the epoch).
 
-        Raises requests.RequestException for any that was not.
+        What is answered with 503 is sent again with the same id. Raises requests.RequestException for any
+        that was not acknowledged in the end.
         """
-        headers = {"Authorization": f"Bearer {self._keys[SERVER]}"}
-        url = f"{self._consent}/v1/decisions"
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        again = Retry(RETRIES, status_forcelist=(503,), allowed_methods=None)
+        with requests.Session() as session, ThreadPoolExecutor(AT_ONCE) as pool:
+            session.headers["Authorization"] = f"Bearer {self._keys[SERVER]}"
+            session.mount("http://", HTTPAdapter(pool_maxsize=AT_ONCE, max_retries=again))
 
             def post(opt_out: OptOut) -> tuple[str, int]:
-                answer = requests.post(url, json=_decision(opt_out), headers=headers, timeout=30)
+                answer = session.post(f"{self._consent}/v1/decisions", json=_decision(opt_out), timeout=30)
                 answer.raise_for_status()
                 acknowledged = time.time_ns() // 1000
                 progress(1)
@@ -114,5 +119,6 @@ class Player:
 def _decision(opt_out: OptOut) -> Any:
     return {
         "identifiers": [f"{kind}:{value}" for kind, value in opt_out.identifiers],
+        "id": f"opt-out {opt_out.person.user_id}",
         "purposes": dict.fromkeys(opt_out.purposes, "deny"),
     }

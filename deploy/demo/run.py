@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+import aiohttp
+import requests
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
@@ -14,27 +17,35 @@ from deploy.demo import checks, ledger, plan, records, screen
 from deploy.demo.account import Account
 from deploy.demo.api import Services, counts
 from deploy.demo.calls import Call
-from deploy.demo.checks import Check
+from deploy.demo.checks import LOGS, Check
 from deploy.demo.ledger import Ledger
 from deploy.demo.measured import Measured, Membership
 from deploy.demo.plan import OptOut, Plan
 from deploy.demo.player import PROBE_RATE, STEADY_RATE, Player
 from deploy.demo.segments import SEGMENTS
 from deploy.demo.topics import Quiet, Reader, living_keys
+from services.kernel.outcome import CandorError
 from services.kernel.settings import Settings
 
 WATCHED = ("events.collected", "events.permitted", "deadletters", "profiles.state", "segments.transitions")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
+class NotPlayed(CandorError):
+    """A service or Kafka did not answer; the message says what happened."""
+
+
 def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
     """Play the shop and print the account; whether every check held.
 
     ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic.
-    Raises CandorError when it could not be played.
+    Raises CandorError when it could not be played to the end.
     """
     console = Console(highlight=False, soft_wrap=True)
-    books, found = asyncio.run(_main(settings, keys, console))
+    try:
+        books, found = asyncio.run(_main(settings, keys, console))
+    except (aiohttp.ClientError, requests.RequestException, KafkaError) as error:
+        raise NotPlayed(f"the demo stopped: {type(error).__name__}: {error}\nsee {LOGS}") from error
     screen.close(console, settings, books, found, time.monotonic() - began)
     return all(check.held for check in found)
 
