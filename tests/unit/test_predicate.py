@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.kernel.clock import DAY, HOUR, SECOND
 from services.kernel.events import Activity
-from services.kernel.predicate import NEVER, Facts, InvalidRule, compile_rule
+from services.kernel.predicate import NEVER, Facts, Index, InvalidRule, compile_rule
 
 NOW = 20_000 * DAY + 5 * HOUR + 123
 
@@ -266,7 +266,7 @@ rules = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(rules, traits_of_people, events_of_people)
 def test_any_rule_means_what_it_says(rule: Any, traits: Any, events: Any) -> None:
     condition = compile_rule(rule)
@@ -278,7 +278,38 @@ def test_any_rule_means_what_it_says(rule: Any, traits: Any, events: Any) -> Non
         assert condition.test(facts) == result
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rules, min_size=1, max_size=8), traits_of_people, events_of_people)
+def test_an_index_leaves_out_only_what_can_not_hold(several: Any, traits: Any, events: Any) -> None:
+    facts = Facts(traits, {name: activity(*times) for name, times in events.items()})
+    conditions = [compile_rule(rule) for rule in several]
+    found = {entry.item for entry in Index(enumerate(conditions)).candidates(facts)}
+    for item, condition in enumerate(conditions):
+        if item not in found:
+            assert condition.judge(facts, NOW) == (False, NEVER)
+
+
+def test_an_index_leaves_out_most() -> None:
+    rules = [
+        {"trait": "city", "op": "eq", "value": "Berlin"},
+        {"trait": "city", "op": "eq", "value": "Rome"},
+        {"all": [{"trait": "city", "op": "in", "value": ["Oslo", "Rome"]}, {"trait": "x", "op": "exists"}]},
+        {"event": "Order", "count": {"op": "gte", "value": 2}, "within": {"days": 3}},
+        {"event": "Order", "count": {"op": "gte", "value": 3}, "within": {"days": 3}},
+        {
+            "any": [
+                {"event": "Visit", "count": {"op": "gte", "value": 1}},
+                {"trait": "x", "op": "eq", "value": 1},
+            ]
+        },
+        {"not": {"trait": "city", "op": "exists"}},
+    ]
+    index = Index((number, compile_rule(rule)) for number, rule in enumerate(rules))
+    found = index.candidates(Facts({"city": "Rome"}, {"Order": activity(NOW, NOW)}))
+    assert sorted(entry.item for entry in found) == [1, 2, 3, 6]
+
+
+@settings(max_examples=250, deadline=None)
 @given(rules, traits_of_people, events_of_people, st.lists(st.floats(0, 1), min_size=6, max_size=6))
 def test_nothing_changes_before_due(rule: Any, traits: Any, events: Any, shares: list[float]) -> None:
     """Judging again at each due time, and never in between, misses no change over half a year."""
@@ -401,7 +432,7 @@ json = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(json)
 def test_any_json_is_compiled_or_refused_with_places(rule: object) -> None:
     try:

@@ -6,18 +6,17 @@ false are no numbers. Windows of event counts are whole UTC hours up to 31 days,
 those of traits are exact.
 """
 
-from services.kernel.predicate.conditions import NEVER, Condition, Facts, Judge, Test, Verdict
+from services.kernel.predicate.conditions import NEVER, Condition, Facts
+from services.kernel.predicate.index import Index
 from services.kernel.predicate.rules import InvalidRule, Problem, check_fields, compile_rule
 
 __all__ = [
     "NEVER",
     "Condition",
     "Facts",
+    "Index",
     "InvalidRule",
-    "Judge",
     "Problem",
-    "Test",
-    "Verdict",
     "check_fields",
     "compile_rule",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -32,16 +32,35 @@ Judge: TypeAlias = Callable[[Facts, int], Verdict]
 Explain: TypeAlias = Callable[[Facts, int], dict[str, Any]]
 
 
+class Happened(NamedTuple):
+    """The event occurred at least so often, ever."""
+
+    event: str
+    number: int
+
+
+class Equals(NamedTuple):
+    """The trait has that text, number or truth value."""
+
+    path: str
+    value: Any
+
+
+Anchors: TypeAlias = tuple[Happened | Equals, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A compiled rule. ``test`` stands for ``judge`` where time plays no part, which saves a third.
 
-    ``explain`` gives the rule again, each part with ``holds`` and the ``fact`` it looked at.
+    ``explain`` gives the rule again, each part with ``holds`` and the ``fact`` it looked at. Where none of
+    the ``anchors`` is the case the condition does not hold and is never due; None where there are no such.
     """
 
     judge: Judge
     test: Test | None
     explain: Explain
+    anchors: Anchors | None = None
 
 
 # --- groups -------------------------------------------------------------------------------------------
@@ -59,12 +78,13 @@ def every(children: Sequence[Condition]) -> Condition:
         return True
 
     def judge(facts: Facts, now: int) -> Verdict:
-        if not test(facts):
-            return False, NEVER
+        for holds in tests:
+            if not holds(facts):
+                return False, NEVER
         until, failing = NEVER, -1
         for child in judges:
-            holds, due = child(facts, now)
-            if holds:
+            held, due = child(facts, now)
+            if held:
                 until = min(until, due)
             elif due == NEVER:
                 return False, NEVER
@@ -72,7 +92,14 @@ def every(children: Sequence[Condition]) -> Condition:
                 failing = max(failing, due)
         return (True, until) if failing < 0 else (False, failing)
 
-    return _grouped("all", children, judge, test)
+    # One child's anchors do: equality is the rarest, and the fewer the better.
+    anchored = [child.anchors for child in children if child.anchors is not None]
+    anchors = min(anchored, key=_commonness, default=None)
+    return _grouped("all", children, judge, test, anchors)
+
+
+def _commonness(anchors: Anchors) -> tuple[int, int]:
+    return sum(isinstance(anchor, Happened) for anchor in anchors), len(anchors)
 
 
 def some(children: Sequence[Condition]) -> Condition:
@@ -87,12 +114,13 @@ def some(children: Sequence[Condition]) -> Condition:
         return False
 
     def judge(facts: Facts, now: int) -> Verdict:
-        if test(facts):
-            return True, NEVER
+        for holds in tests:
+            if holds(facts):
+                return True, NEVER
         until, holding = NEVER, -1
         for child in judges:
-            holds, due = child(facts, now)
-            if not holds:
+            held, due = child(facts, now)
+            if not held:
                 until = min(until, due)
             elif due == NEVER:
                 return True, NEVER
@@ -100,16 +128,21 @@ def some(children: Sequence[Condition]) -> Condition:
                 holding = max(holding, due)
         return (False, until) if holding < 0 else (True, holding)
 
-    return _grouped("any", children, judge, test)
+    anchors: Anchors | None = ()
+    for child in children:
+        anchors = None if anchors is None or child.anchors is None else anchors + child.anchors
+    return _grouped("any", children, judge, test, anchors)
 
 
-def _grouped(kind: str, children: Sequence[Condition], judge: Judge, test: Test) -> Condition:
+def _grouped(
+    kind: str, children: Sequence[Condition], judge: Judge, test: Test, anchors: Anchors | None
+) -> Condition:
     def explain(facts: Facts, now: int) -> dict[str, Any]:
         parts = [child.explain(facts, now) for child in children]
         return {kind: parts, "holds": judge(facts, now)[0]}
 
     timeless = all(child.test for child in children)
-    return Condition(judge, test if timeless else None, explain)
+    return Condition(judge, test if timeless else None, explain, anchors)
 
 
 def negation(inner: Condition) -> Condition:
@@ -129,25 +162,35 @@ def negation(inner: Condition) -> Condition:
 
 
 def on_trait(data: dict[str, Any], match: Match | Window) -> Condition:
-    find = _finder(data["trait"])
+    find = finder(data["trait"])
+    test: Test | None = None
     if isinstance(match, Window):
-        judge, test = _trait_window(find, match), None
+        judge = _trait_window(find, match)
     else:
-        matches = match
-
-        def test(facts: Facts) -> bool:
-            return matches(find(facts.traits))
-
-        def judge(facts: Facts, now: int) -> Verdict:
-            return matches(find(facts.traits)), NEVER
+        judge, test = _timeless(_trait_test(data["trait"], match))
 
     def explain(facts: Facts, now: int) -> dict[str, Any]:
         return {**data, "holds": judge(facts, now)[0], "fact": find(facts.traits)}
 
-    return Condition(judge, test, explain)
+    anchors: Anchors | None = None
+    if data["op"] in ("eq", "in"):
+        values = data["value"] if data["op"] == "in" else [data["value"]]
+        anchors = tuple(Equals(data["trait"], value) for value in values)
+    return Condition(judge, test, explain, anchors)
 
 
-def _finder(path: str) -> Callable[[Mapping[str, Any]], Any]:
+def _trait_test(path: str, matches: Match) -> Test:
+    if "." not in path:
+        return lambda facts: matches(facts.traits.get(path))
+    find = finder(path)
+    return lambda facts: matches(find(facts.traits))
+
+
+def _timeless(test: Test) -> tuple[Judge, Test]:
+    return lambda facts, now: (test(facts), NEVER), test
+
+
+def finder(path: str) -> Callable[[Mapping[str, Any]], Any]:
     """The value at a dotted path of the traits, None where there is none."""
     first, *rest = path.split(".")
     if not rest:
@@ -204,26 +247,32 @@ def on_event(data: dict[str, Any]) -> Condition:
     def explain(facts: Facts, now: int) -> dict[str, Any]:
         return {**data, "holds": judge(facts, now)[0], "fact": total(facts, now)}
 
-    return Condition(judge, condition.test, explain)
+    return Condition(judge, condition.test, explain, condition.anchors)
 
 
 def _at_least(name: str, number: int, length: int | None) -> Condition:
     """The one primitive of counts: the others are made of it, and their due times with them."""
 
-    def nothing(facts: Facts, now: int) -> dict[str, Any]:
-        return {}
-
     if number <= 0:
-        return Condition(lambda facts, now: (True, NEVER), lambda facts: True, nothing)
-    if length is None:
+        return Condition(*_timeless(lambda facts: True), _nothing)
+    anchors = (Happened(name, number),)
+    if length is not None:
+        return Condition(_within(name, number, length), None, _nothing, anchors)
 
-        def test(facts: Facts) -> bool:
-            seen = facts.activity.get(name)
-            return seen is not None and seen.count >= number
+    def test(facts: Facts) -> bool:
+        seen = facts.activity.get(name)
+        return seen is not None and seen.count >= number
 
-        return Condition(lambda facts, now: (test(facts), NEVER), test, nothing)
+    return Condition(*_timeless(test), _nothing, anchors)
 
-    span, hourly = length, length <= HOURLY
+
+def _nothing(facts: Facts, now: int) -> dict[str, Any]:
+    """The condition on the event explains itself."""
+    return {}
+
+
+def _within(name: str, number: int, span: int) -> Judge:
+    hourly = span <= HOURLY
     unit = HOUR if hourly else DAY
 
     def judge(facts: Facts, now: int) -> Verdict:
@@ -242,7 +291,7 @@ def _at_least(name: str, number: int, length: int | None) -> Condition:
                 return True, slot * unit + span
         return False, NEVER
 
-    return Condition(judge, None, nothing)
+    return judge
 
 
 def _total(name: str, length: int | None) -> Callable[[Facts, int], int]:

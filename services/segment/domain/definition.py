@@ -9,15 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.kernel.predicate import (
-    Condition,
-    InvalidRule,
-    Judge,
-    Problem,
-    Test,
-    check_fields,
-    compile_rule,
-)
+from services.kernel.predicate import Condition, Index, InvalidRule, Problem, check_fields, compile_rule
 
 KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MAX_NAME = 200
@@ -55,29 +47,22 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All segments at a version, deleted ones too. Of those that live, by purpose: what to judge,
-    apart for rules in which time plays a part and those in which it does not."""
+    """All segments at a version, deleted ones too; ``index`` holds (key, purpose) of those that live."""
 
     version: int
     segments: Mapping[str, Segment]
-    timeless: Mapping[str, Sequence[tuple[str, Test]]]
-    timed: Mapping[str, Sequence[tuple[str, Judge]]]
+    index: Index[tuple[str, str]]
 
     @classmethod
     def of(cls, segments: Iterable[Segment]) -> Catalog:
         by_key = {segment.key: segment for segment in segments}
-        timeless: dict[str, list[tuple[str, Test]]] = {}
-        timed: dict[str, list[tuple[str, Judge]]] = {}
-        for segment in by_key.values():
-            purpose, condition = segment.definition.purpose, segment.condition
-            if segment.deleted:
-                continue
-            if condition.test:
-                timeless.setdefault(purpose, []).append((segment.key, condition.test))
-            else:
-                timed.setdefault(purpose, []).append((segment.key, condition.judge))
         version = max((segment.catalog for segment in by_key.values()), default=0)
-        return cls(version, by_key, timeless, timed)
+        index = Index(
+            ((segment.key, segment.definition.purpose), segment.condition)
+            for segment in by_key.values()
+            if not segment.deleted
+        )
+        return cls(version, by_key, index)
 
 
 def read_definition(key: str, data: Mapping[str, Any], purposes: Sequence[str]) -> Definition:

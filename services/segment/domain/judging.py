@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import msgspec
+from msgspec import Struct
 
 from services.kernel.events import Cause, GoldenRecord, Transition
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, join
@@ -28,8 +28,7 @@ class Standing(NamedTuple):
 NEW = Standing(False, 0, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True, gc=False):
     """What is stored of a profile: version -1 where nothing is, ``due`` NEVER where time changes nothing.
 
     ``merged``: it is gone, for it became part of another profile.
@@ -40,11 +39,10 @@ class Known:
     due: int = NEVER
     merged: bool = False
     identifiers: bytes = b""
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(Struct, frozen=True, gc=False):
     """Why a profile is judged now: a record was read at ``at``, or, without a cause, ``at`` has come."""
 
     at: int
@@ -92,16 +90,19 @@ def memberships_of(catalog: Catalog, person: Person | None, now: int) -> tuple[s
     if person is None:
         return members, due
     record, facts = person
-    for purpose in record.purposes:
-        for key, test in catalog.timeless.get(purpose, ()):
+    purposes = record.purposes
+    for (key, purpose), test, condition in catalog.index.candidates(facts):
+        if purpose not in purposes:
+            continue
+        if test is not None:
             if test(facts):
                 members.add(key)
-        for key, judge in catalog.timed.get(purpose, ()):
-            holds, until = judge(facts, now)
-            if holds:
-                members.add(key)
-            if until < due:
-                due = until
+            continue
+        holds, until = condition(facts, now)
+        if holds:
+            members.add(key)
+        if until < due:
+            due = until
     return members, due
 
 

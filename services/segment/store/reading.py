@@ -47,10 +47,10 @@ class Reader:
     ) -> list[Published]:
         """Transitions with after < position <= until of each partition of ``until``, in order of position
         within a partition."""
-        partitions = list(until)
-        rows = await self._pool.fetch(
-            SQL.stream, partitions, [after.get(p, 0) for p in partitions], list(until.values()), segment_key
-        )
+        partitions, ends = list(until), list(until.values())
+        starts = [after.get(partition, 0) for partition in partitions]
+        longest = max((end - start for start, end in zip(starts, ends, strict=True)), default=0)
+        rows = await self._pool.fetch(SQL.stream, partitions, starts, ends, segment_key, longest)
         return [Published(*row) for row in rows]
 
     async def members(

@@ -20,15 +20,16 @@ SELECT key, version, name, purpose, rule, defined_at, catalog, deleted FROM segm
 
 -- name: known
 -- What is stored of these profiles; the golden record itself only of those that are gone now.
+-- OFFSET 0 keeps the look-up by key: without statistics the planner would read the whole table.
 SELECT r.profile_id, r.version, r.catalog, r.due_at, r.merged_into IS NOT NULL AS merged, r.identifiers,
        CASE WHEN k.gone THEN r.value END AS value
 FROM unnest($1::bytea[], $2::boolean[]) AS k (profile_id, gone)
-JOIN records r USING (profile_id)
+CROSS JOIN LATERAL (SELECT * FROM records r WHERE r.profile_id = k.profile_id OFFSET 0) r
 
 -- name: standings
 SELECT m.profile_id, m.segment_key, m.member, m.sequence, m.reason
 FROM unnest($1::bytea[]) AS k (profile_id)
-JOIN memberships m USING (profile_id)
+CROSS JOIN LATERAL (SELECT * FROM memberships m WHERE m.profile_id = k.profile_id OFFSET 0) m
 
 -- name: save_records
 INSERT INTO records (profile_id, partition, version, value, merged_into, identifiers, due_at, catalog)
@@ -126,10 +127,15 @@ SELECT u.partition, coalesce(
 FROM published u
 
 -- name: stream
--- Transitions within a range of positions per partition, of one segment or of all.
+-- Transitions within a range of positions per partition, of one segment or of all. No range is longer than
+-- the limit, which keeps the planner to the index.
 SELECT t.partition, t.position, t.segment_key, t.merged_into, t.value
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS c (partition, after, until)
-JOIN transitions t ON t.partition = c.partition AND t.position > c.after AND t.position <= c.until
+CROSS JOIN LATERAL (
+    SELECT * FROM transitions t
+    WHERE t.partition = c.partition AND t.position > c.after AND t.position <= c.until
+    ORDER BY t.position LIMIT $5
+) t
 WHERE $4::text IS NULL OR t.segment_key = $4
 ORDER BY t.partition, t.position
 
