@@ -11,7 +11,7 @@ from services.segment.store.writing import Writer
 
 KEPT = 30 * DAY
 """How long the stream can be resumed: as long as segments.transitions is kept."""
-FORGOTTEN = 10_000
+FORGOTTEN = 2_000
 """Transitions of a partition that are deleted at a time."""
 
 

@@ -118,7 +118,7 @@ class Judging(BaseHandler):
 
     async def revisit(self) -> None:
         """Judge again what is due and what the catalog has overtaken, until nothing is left."""
-        for partition in list(self._writer.epochs):
+        for partition in await self._writer.waiting(self._clock.now()):
             while partition in self._writer.epochs and await self._revisit(partition):
                 pass
 

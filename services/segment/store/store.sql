@@ -83,6 +83,13 @@ SET position = a.position, kafka_offset = greatest(p.kafka_offset, a.kafka_offse
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS a (partition, position, kafka_offset)
 WHERE p.partition = a.partition
 
+-- name: waiting
+-- Of these partitions those in which something is due or the catalog has changed.
+SELECT p.partition FROM partitions p
+WHERE p.partition = ANY($1::int[])
+  AND (p.judged_by < (SELECT max(catalog) FROM segments)
+       OR EXISTS (SELECT FROM records r WHERE r.partition = p.partition AND r.due_at <= $2))
+
 -- name: due
 SELECT profile_id, version, catalog, due_at, value FROM records
 WHERE partition = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3

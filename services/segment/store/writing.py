@@ -184,6 +184,11 @@ class Writer:
         self.epochs = {row["partition"]: row["epoch"] for row in rows}
         return {row["partition"]: row["kafka_offset"] for row in rows}
 
+    async def waiting(self, now: int) -> list[int]:
+        """This process's partitions in which copies must be judged again."""
+        rows = await self._pool.fetch(SQL.waiting, list(self.epochs), now)
+        return [row["partition"] for row in rows]
+
     @asynccontextmanager
     async def begin(self, partitions: Iterable[int]) -> AsyncIterator[Writing]:
         """A transaction that holds these partitions. Raises Outage, and nothing is written, when another
