@@ -303,7 +303,6 @@ class BatchLoop:
 
     async def on_assigned(self, consumer: Any, partitions: set[TopicPartition]) -> None:
         async with self._busy:
-            self._generation += 1
             for part in self._stopped:
                 self._health.green(part)
             self._stopped.clear()
@@ -315,6 +314,8 @@ class BatchLoop:
                     consumer.seek(tp, self._starts[tp])
             except Exception as error:  # aiokafka would swallow it: raised again in the loop
                 self._failed = error
+            # Only now: what was fetched while the handler was asked is not from where it said.
+            self._generation += 1
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

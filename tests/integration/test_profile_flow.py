@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -18,6 +18,7 @@ from services.kernel.outcome import Outage
 from services.kernel.postgres import RETRY
 from services.kernel.produce import BatchProducer, Message
 from services.kernel.settings import Settings
+from services.profile.flow.applying import Applying
 from services.profile.flow.reading import WINDOW_DAYS
 from tests.support.clock import ManualClock
 from tests.support.profile import Worker, World, make_event, running, worker
@@ -107,6 +108,21 @@ async def test_a_hint_ahead_of_postgres_loses_nothing(world: World, one: Worker)
         await one.applied(10)
 
 
+async def test_what_was_fetched_before_postgres_was_asked_is_not_handled(world: World, one: Worker) -> None:
+    """The consumer begins to fetch at the hint while the handler still asks where to start."""
+
+    class Slow(Applying):
+        async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+            await asyncio.sleep(1)
+            return await super().assigned(partitions)
+
+    await world.permit(*events_of(world, 10), partition=3)
+    await commit(world, 6, partition=3)
+    one.applying.__class__ = Slow
+    async with running(one.loop()):
+        await one.applied(10)
+
+
 async def test_a_worker_that_lost_its_partition_commits_nothing(world: World, one: Worker) -> None:
     await world.permit(*events_of(world, 10), partition=3)
     await one.claim([3])
@@ -159,7 +175,7 @@ async def test_copies_in_one_batch_count_once_and_the_first_is_kept(world: World
     first, second = (
         make_event(world.clock, "m1", type="identify", user_id="u1", traits={"copy": n}) for n in (1, 2)
     )
-    await world.permit(first, second, first, partition=3)
+    await world.permit(first, second, partition=3)
     async with running(one.loop(), *one.relays()):
         await one.caught_up()
         await one.published()
