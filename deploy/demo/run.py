@@ -119,6 +119,7 @@ async def _acts(
     await quiet.reached()
     acknowledged |= await _opt_out(play, player, False, leaving, bars)
     seconds += await _full_speed(play.after, player, fast, bars)
+    await quiet.reached()  # else freshness would measure how the rest of full speed is worked off
     slow = bars.add_task("events, one by one", total=len(play.steady) + len(play.probes))
     _, answered = await asyncio.gather(
         asyncio.to_thread(player.play_steadily, play.steady, lambda number: bars.advance(slow, number)),
