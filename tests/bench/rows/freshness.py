@@ -22,6 +22,7 @@ from tests.bench.candor import Candor, partitions
 from tests.bench.processes import BenchError, child, wait_until
 from tests.bench.report import Row, compared
 from tests.bench.requests import Part
+from tests.bench.rows import stages
 from tests.bench.workload import Call, Workload
 
 EVENTS_PER_SECOND = 1_000
@@ -37,11 +38,25 @@ def run(bench: Bench, ours: Candor, workload: Workload, calls: Iterator[Call]) -
     warm = requests.part(folder, workload, calls, count // 10, BATCH, "paced-warm")
     part = requests.part(folder, workload, calls, count, BATCH, "paced")
     hops = asyncio.run(_hops(bench, warm, part))
+    before = asyncio.run(stages.ends(ours.settings))
     with bench.measured("freshness", ours.pids, part.events) as cpu:
         sse = asyncio.run(_transitions(ours, warm, part))
+    delays = asyncio.run(stages.delays(ours.settings, before))
+    by_stage = {
+        name: [round(_quantile(each, share)) for share in (0.5, 0.99)] for name, each in delays.items()
+    }
     for name, share in (("freshness_p50", 0.5), ("freshness", 0.99)):
-        yield compared(name, _quantile(sse, share), "ms", _quantile(hops, share), transitions=len(sse),
-                       events_per_second=EVENTS_PER_SECOND, batch=BATCH, cpu_us_per_event=cpu)  # fmt: skip
+        yield compared(
+            name,
+            _quantile(sse, share),
+            "ms",
+            _quantile(hops, share),
+            transitions=len(sse),
+            events_per_second=EVENTS_PER_SECOND,
+            batch=BATCH,
+            by_stage_p50_p99=by_stage,
+            cpu_us_per_event=cpu,
+        )
 
 
 async def _transitions(ours: Candor, warm: Part, part: Part) -> list[float]:

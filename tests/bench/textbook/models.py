@@ -54,6 +54,6 @@ def make_app(name: str) -> faust.App:
         topic_partitions=PARTITIONS,
         datadir=os.environ.get("TEXTBOOK_DATA", f"/tmp/{name}"),  # noqa: S108 - nothing is kept there
         producer_max_batch_size=512 * 1024,
-        producer_linger=float(os.environ.get("LINGER", "0")),
+        producer_linger=0.05,
         web_host="127.0.0.1",
     )
