@@ -176,6 +176,22 @@ async def test_a_signal_of_an_event_that_can_not_be_read_names_its_coordinates(
     assert not await everything(bus, "deadletters")
 
 
+async def test_nothing_is_committed_before_its_signal_is_written(
+    bus: Settings, producer: BatchProducer
+) -> None:
+    denied, other = secrets.token_bytes(16), secrets.token_bytes(16)
+    await producer.produce(STATE, None, [Message(denied, DENIED)])
+    async with _admin(bus) as admin:
+        await admin.delete_topics([bus.topic(SIGNALS)])
+    async with gate_of(bus):
+        await producer.produce(COLLECTED, 0, [collected([denied, other], event())])
+        with pytest.raises(TimeoutError):
+            await judged(bus, seconds=3)
+        await topics.ensure(bus, [SIGNALS])
+        await judged(bus, seconds=60)
+    assert len(await everything(bus, SIGNALS)) == 1
+
+
 async def test_what_can_not_be_judged_is_put_aside_and_the_rest_goes_on(
     bus: Settings, producer: BatchProducer
 ) -> None:

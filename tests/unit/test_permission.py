@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kernel import codec
@@ -89,6 +89,7 @@ def stored(state: ConsentState | None) -> bytes | None:
     return None if state is None else project(codec.encode(state))
 
 
+@settings(max_examples=600)
 @given(
     held=st.lists(st.none() | states(), max_size=3),
     stamp=stamps,
