@@ -30,8 +30,8 @@ async def delays(settings: Settings, since: Ends) -> dict[str, list[float]]:
     """Milliseconds by stage, from the records written since then.
 
     gate: from the start of the request, so with ingest, to the permitted record. profile: from the permitted
-    record of the newest event folded in to the golden record. segment: from there to the judgement. relay: from
-    there to the transition's record.
+    record of the newest event folded in to the golden record. segment: from there to the judgement. relay:
+    from there to the transition's record.
     """
     permitted: dict[int, float] = {}
     golden: dict[tuple[int, int], float] = {}
