@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from services.kernel.settings import Settings
@@ -17,8 +18,14 @@ from tests.support import stack
 
 
 def pytest_configure() -> None:
-    """SIGTERM ends the run as Ctrl-C does, so that the servers are stopped."""
+    """Settings of the whole run."""
+    # SIGTERM ends it as Ctrl-C does, so that the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A busy machine is slow, which proves nothing about the code.
+    hypothesis.settings.register_profile(
+        "candor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("candor")
 
 
 @pytest.fixture(scope="session")
