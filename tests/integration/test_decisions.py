@@ -21,7 +21,7 @@ from services.kernel.events import ConsentState
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
 from tests.support.clock import ManualClock
-from tests.support.consent import consent, published
+from tests.support.consent import consent, published, until
 
 ANA, BEN, CAT = (bytes([n]) * 16 for n in range(3))
 
@@ -90,6 +90,48 @@ async def test_a_link_and_a_decision_at_once(settings: Settings) -> None:
             assert (await in_force(one.pool, linked)).denied == ["marketing"]
 
 
+async def test_a_link_made_while_a_decision_waits_for_its_lock(settings: Settings) -> None:
+    async with consent(settings, SystemClock()) as one, consent(settings, SystemClock()) as other:
+        await one.decisions.submit([Lapse(ANA), Lapse(BEN)])
+        async with other.pool.acquire() as connection:
+            async with connection.transaction():
+                await store.lock(connection, [ANA, BEN])
+                deciding = asyncio.create_task(one.decisions.submit([decide(ANA, marketing="deny")]))
+                await until(lambda: is_waiting(other.pool))
+                await store.insert_links(connection, [(ANA, BEN)], 1)
+            await deciding
+        assert (await in_force(one.pool, BEN)).denied == ["marketing"]
+
+
+async def is_waiting(pool: Pool) -> bool:
+    """Whether a transaction of this database waits for another one's lock."""
+    count: int = await pool.fetchval(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return count > 0
+
+
+async def test_locks_are_taken_in_sorted_order(settings: Settings) -> None:
+    async with consent(settings, SystemClock(), relay=False) as one:
+        await one.decisions.submit([Lapse(ANA), Lapse(BEN)])
+        async with one.pool.acquire() as holder, one.pool.acquire() as waiter:
+
+            async def lock_both() -> None:
+                async with waiter.transaction():
+                    await store.lock(waiter, [BEN, ANA])
+
+            async with holder.transaction():
+                await store.lock(holder, [ANA])
+                both = asyncio.create_task(lock_both())
+                await until(lambda: is_waiting(one.pool))
+                free = await holder.fetch(
+                    "SELECT hash FROM identifiers WHERE hash = $1 FOR UPDATE SKIP LOCKED", BEN
+                )
+                assert [row["hash"] for row in free] == [BEN]
+            await both
+
+
 async def test_one_linked_later_is_denied_and_a_cut_restores(settings: Settings) -> None:
     async with consent(settings, SystemClock()) as one:
         await one.decisions.submit([decide(ANA, every="deny"), decide(CAT, analytics="grant")])
@@ -98,13 +140,14 @@ async def test_one_linked_later_is_denied_and_a_cut_restores(settings: Settings)
         (noted,) = await one.decisions.submit([Link((ANA, BEN))])
         await one.publications.wait(noted.waiting)
         assert (await in_force(one.pool, CAT)).denied == ["*"]
-        await one.decisions.submit([Cut((BEN, ANA))])
-        (noted,) = await one.decisions.submit([Link((ANA, BEN))])
+        (noted,) = await one.decisions.submit([Cut((BEN, ANA))])
         after = await in_force(one.pool, CAT)
         assert (after.denied, after.granted) == (before.denied, before.granted)
         assert (await in_force(one.pool, BEN)).denied == []
         await one.publications.wait(noted.waiting)
         topic = [state for key, state in await published(settings) if key == CAT]
+        await one.decisions.submit([Link((ANA, BEN))])
+        assert await in_force(one.pool, CAT) == after, "evidence does not lift a cut"
     assert topic[-1] == after
     assert [state.version for state in topic] == sorted({state.version for state in topic})
 

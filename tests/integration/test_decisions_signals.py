@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.control import plan
 from services.consent.flow.decisions import Decide, Link
 from services.consent.flow.reading import in_force, verify_ledger
-from services.consent.flow.signals import LINKS, SIGNALS
-from services.kernel import codec
+from services.consent.flow.signals import GROUP, LINKS, SIGNALS, STAGE
+from services.kernel import codec, metrics
 from services.kernel.clock import DAY, SystemClock
 from services.kernel.events import ConsentSignal, IdentityLink
 from services.kernel.health import Health
@@ -94,6 +94,8 @@ async def test_a_gpc_signal_denies_once_and_links_whom_it_names(
 async def test_a_signal_that_can_not_be_read_stops_its_partition_alone(
     settings: Settings, producer: BatchProducer, bad: Message
 ) -> None:
+    stops = metrics.RECORDS.labels(STAGE, "stopped")
+    before = stops._value.get()
     async with consent(settings, SystemClock(), signals=True) as one:
         await one.decisions.submit([deny(ANA)])
         await producer.produce(
@@ -104,8 +106,21 @@ async def test_a_signal_that_can_not_be_read_stops_its_partition_alone(
         await producer.produce(SIGNALS, 1, [signal("link", "m3", ANA, DAN)])
         await until(lambda: is_denied(one, DAN))
         assert not await is_denied(one, CAT)
+        await until(lambda: is_committed(settings, 1))
+        assert not await is_committed(settings, 0)
+        assert stops._value.get() == before + 1, "it rests, it is not tried again and again"
         assert list(one.health.reasons()) == ["loop signals: consent.signals, partition 0"]
     assert await dead_letters(settings) == 0
+
+
+async def is_committed(settings: Settings, partition: int) -> bool:
+    group = settings.topic_prefix + GROUP
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        return bool(await consumer.committed(TopicPartition(settings.topic(SIGNALS), partition)))
+    finally:
+        await consumer.stop()
 
 
 async def is_red(instance: Instance) -> bool:

@@ -55,6 +55,12 @@ def test_any_changed_byte_is_found(index: int, member: str, place: int, change: 
     assert problems(rows)
 
 
+def test_a_row_rewritten_with_a_hash_that_fits_it_is_found_by_the_next() -> None:
+    rows = chain(3)
+    forged, _ = append(Head(1, rows[0].hash, 1), terms(9), b"{}", bytes(16))
+    assert problems([rows[0], forged, rows[2]]) == ["position 3: altered"]
+
+
 @given(st.permutations(range(4)))
 def test_any_other_order_is_found(order: list[int]) -> None:
     rows = chain(4)
