@@ -23,11 +23,12 @@ from services.kernel.settings import Settings
 from services.kernel.view import View
 from services.profile.api import HANDLERS
 from services.profile.control import Control
-from services.profile.flow.applying import CHANNEL, STAGE, Applying
+from services.profile.flow.applying import STAGE, Applying
 from services.profile.flow.decisions import Decisions
 from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
 from services.profile.flow.showing import Profiles
+from services.profile.store import CHANNEL
 
 SUMMARY = "Who a person is across identifiers, and what is known of them."
 

@@ -12,8 +12,7 @@ from services.kernel.postgres import Pool
 from services.kernel.relay import notify
 from services.kernel.schedule import Schedule
 from services.profile import store
-from services.profile.flow.applying import CHANNEL
-from services.profile.flow.reading import DAYS_AHEAD, WINDOW_DAYS
+from services.profile.store import CHANNEL, DAYS_AHEAD, WINDOW_DAYS
 
 EVENTS_KEPT_DAYS = 3 * 366
 """History, rebuilds and verification reach back so far; facets keep what they know."""
@@ -43,11 +42,10 @@ class Control:
     async def turn_days(self) -> None:
         """Make the partitions of today and the days ahead; drop those that nothing can ask for any more."""
         today = self._clock.now() // DAY
-        async with self._pool.acquire() as connection, connection.transaction():
-            await store.add_days(connection, range(today - 1, today + DAYS_AHEAD + 1))
-            # One more than the window: the oldest event accepted still probes the day before its own.
-            await store.drop_days(connection, "message_ids", today - WINDOW_DAYS - 1)
-            await store.drop_days(connection, "events", today - EVENTS_KEPT_DAYS)
+        await store.add_days(self._pool, range(today - 1, today + DAYS_AHEAD + 1))
+        # One more than the window: the oldest event accepted still probes the day before its own.
+        await store.drop_days(self._pool, "message_ids", today - WINDOW_DAYS - 1)
+        await store.drop_days(self._pool, "events", today - EVENTS_KEPT_DAYS)
 
     async def mark_expired(self) -> None:
         """Have profiles with a grant that ended folded again."""

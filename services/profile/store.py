@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from services.kernel.postgres import Connection, Queries, affected
+from services.kernel.postgres import Connection, Pool, Queries, affected
 from services.profile.domain.facet import unpack, unpack_whole
 from services.profile.domain.forest import Evidence, Node, pack_members, unpack_members
 from services.profile.domain.golden import Member
@@ -16,6 +16,13 @@ from services.profile.domain.golden import Member
 QUERIES = Queries(Path(__file__).with_name("store.sql"))
 DAILY = ("message_ids", "events")
 """Tables with a partition per received day."""
+WINDOW_DAYS = 35
+"""Message ids are remembered for so many received days: longer than Kafka keeps dead letters, which may be
+replayed. An older event could have been applied before, so it is refused."""
+DAYS_AHEAD = 2
+"""An event received further in the future comes from a broken clock."""
+CHANNEL = "candor_profile"
+"""Postgres channel on which the relays hear that there is something to publish."""
 
 MissingDay = asyncpg.CheckViolationError
 """What Postgres raises for a row of a day that has no partition."""
@@ -209,25 +216,35 @@ async def mark_expired(connection: Connection, now: int) -> None:
     await connection.execute(QUERIES.mark_expired, now)
 
 
-async def add_days(connection: Connection, days: Iterable[int]) -> None:
-    """Make the partitions of these received days where they are missing. Needs a transaction."""
-    await connection.execute(QUERIES.lock_days)
-    for day in sorted(days):
-        for table in DAILY:
-            await connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {table}_{day:d} PARTITION OF {table} FOR VALUES IN ({day:d})"
-            )
+async def add_days(pool: Pool, days: Iterable[int]) -> None:
+    """Make the partitions of these received days where they are missing.
+
+    A transaction for each table: one that held both would be in the way of a batch that has one of them.
+    """
+    wanted = sorted(days)
+    for table in DAILY:
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(QUERIES.lock_days)
+            existing = await _days(connection, table)
+            for day in wanted:
+                if day not in existing:
+                    await connection.execute(
+                        f"CREATE TABLE {table}_{day:d} PARTITION OF {table} FOR VALUES IN ({day:d})"
+                    )
 
 
-async def drop_days(connection: Connection, table: str, before: int) -> list[int]:
-    """Drop the partitions of received days before that one; returns which. Needs a transaction."""
-    await connection.execute(QUERIES.lock_days)
+async def drop_days(pool: Pool, table: str, before: int) -> None:
+    """Drop the partitions of received days before that one."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(QUERIES.lock_days)
+        for day in sorted(await _days(connection, table)):
+            if day < before:
+                await connection.execute(f"DROP TABLE {table}_{day:d}")
+
+
+async def _days(connection: Connection, table: str) -> set[int]:
     rows = await connection.fetch(QUERIES.day_partitions, table)
-    days = sorted(int(row["name"].rpartition("_")[2]) for row in rows)
-    old = [day for day in days if day < before]
-    for day in old:
-        await connection.execute(f"DROP TABLE {table}_{day:d}")
-    return old
+    return {int(row["name"].rpartition("_")[2]) for row in rows}
 
 
 # --- reading -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from services.kernel import headers
 from services.kernel.clock import DAY, HOUR
 from services.kernel.codec import encode
 from services.kernel.events import Event, GoldenRecord
@@ -19,7 +20,7 @@ from services.kernel.postgres import RETRY
 from services.kernel.produce import BatchProducer, Message
 from services.kernel.settings import Settings
 from services.profile.flow.applying import Applying
-from services.profile.flow.reading import WINDOW_DAYS
+from services.profile.store import WINDOW_DAYS
 from tests.support.clock import ManualClock
 from tests.support.profile import Worker, World, make_event, running, worker
 
@@ -260,6 +261,7 @@ async def test_the_purposes_allowed_at_that_time_stay_with_the_event(world: Worl
 
 async def test_bad_records_become_dead_letters_and_the_others_are_applied(world: World, one: Worker) -> None:
     good = events_of(world, 2)
+    good_one = world.message(good[0])
     other = world.message(make_event(world.clock, "m7", user_id="u7"))
     unnamed = make_event(world.clock, "m8", user_id="u1", name=None)
     unreadable = make_event(world.clock, "m9", user_id="u1", payload=b"{")
@@ -267,11 +269,12 @@ async def test_bad_records_become_dead_letters_and_the_others_are_applied(world:
         TOPIC,
         3,
         [
-            world.message(good[0]),
-            other._replace(headers=world.message(good[0]).headers),
+            good_one,
+            other._replace(headers=good_one.headers),
             Message(world.user("u1"), b"nonsense", other.headers),
             world.message(unnamed),
-            Message(world.user("u1"), encode(unreadable), world.message(good[0]).headers),
+            Message(world.user("u1"), encode(unreadable), good_one.headers),
+            good_one._replace(headers=[*good_one.headers, (headers.STAMP, b"{")]),
             world.message(good[1]),
         ],
     )
@@ -284,6 +287,7 @@ async def test_bad_records_become_dead_letters_and_the_others_are_applied(world:
         (2, "not_avro"),
         (3, "no_event_name"),
         (4, "bad_payload"),
+        (5, "bad_header"),
     ]
     assert all(letter.step == "profile" and letter.topic == world.settings.topic(TOPIC) for letter in letters)
 

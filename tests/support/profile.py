@@ -26,10 +26,11 @@ from services.kernel.relay import Relay
 from services.kernel.settings import Settings
 from services.kernel.view import View
 from services.profile.control import Control
-from services.profile.flow.applying import CHANNEL, Applying
+from services.profile.flow.applying import Applying
 from services.profile.flow.decisions import Decisions
 from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
+from services.profile.store import CHANNEL
 
 PURPOSES = {"analytics": "to count", "marketing": "to write"}
 

@@ -23,11 +23,9 @@ from services.kernel.view import View
 from services.profile import store
 from services.profile.domain.forest import Forest
 from services.profile.flow.reading import Readable, Reader, Reading
-from services.profile.store import Claimed, Kept
+from services.profile.store import CHANNEL, Claimed, Kept
 
 STAGE = "profile"
-CHANNEL = "candor_profile"
-"""Postgres channel on which the relays hear that there is something to publish."""
 MAX_ATTEMPTS = 20
 MAX_PAIRS = 200_000
 """Links remembered as known, 32 bytes each: their children need not be locked."""
@@ -210,8 +208,7 @@ class Applying:
     async def _ensure_days(self, days: set[int]) -> None:
         missing = days - self._days
         if missing:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await store.add_days(connection, missing)
+            await store.add_days(self._pool, missing)
             self._days |= missing
 
     def _count(self, applied: _Applied, reading: Reading) -> None:

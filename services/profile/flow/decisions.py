@@ -11,7 +11,7 @@ from services.kernel.outcome import Dead
 from services.kernel.postgres import Pool
 from services.kernel.relay import notify
 from services.profile import store
-from services.profile.flow.applying import CHANNEL
+from services.profile.store import CHANNEL
 
 
 class Decisions(BaseHandler):

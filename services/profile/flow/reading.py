@@ -13,13 +13,9 @@ from services.kernel.consume import Record
 from services.kernel.events import Event
 from services.kernel.identifier import Hasher, split
 from services.kernel.outcome import BadRecord, Dead
+from services.kernel.permission import Stamp
 from services.profile.domain.observation import Observation, observe
-
-WINDOW_DAYS = 35
-"""Message ids are remembered for so many received days: longer than Kafka keeps dead letters, which may be
-replayed. An older event could have been applied before, so it is refused."""
-DAYS_AHEAD = 2
-"""An event received further in the future comes from a broken clock."""
+from services.profile.store import DAYS_AHEAD, WINDOW_DAYS
 
 
 class Readable(NamedTuple):
@@ -75,6 +71,8 @@ class Reader:
         if not today - WINDOW_DAYS <= event.received_day <= today + DAYS_AHEAD:
             raise BadRecord("outside_window", "received_day")
         stamp = headers.value(record.headers, headers.STAMP)
+        if stamp is not None:
+            Stamp.from_header(stamp)  # raises here rather than when it is judged
         key = message_key(event.source, event.message_id)
         return Readable(record, ids, stamp, seen, event.received_day, key)
 
