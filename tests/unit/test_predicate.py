@@ -325,6 +325,37 @@ def test_nothing_changes_before_due(rule: Any, traits: Any, events: Any, shares:
         now = due
 
 
+@pytest.mark.parametrize(
+    ("kind", "names", "expected"),
+    [
+        ("all", ["E", "F"], (True, 2)),  # holds until the first leaves
+        ("any", ["E", "F"], (True, 3)),  # holds until the last leaves
+        ("all", ["coming in 4", "coming in 5"], (False, 5)),  # can't hold before the last comes
+        ("any", ["coming in 4", "coming in 5"], (False, 4)),
+        ("all", ["E", "coming in 4"], (False, 4)),
+        ("any", ["E", "coming in 4"], (True, 2)),
+        ("all", ["E", "never"], (False, None)),
+        ("any", ["E", "always"], (True, None)),
+    ],
+)
+def test_due_times_of_groups(kind: str, names: list[str], expected: tuple[bool, int | None]) -> None:
+    """In days from a midnight on; E leaves its window after 2, F after 3."""
+    now = 20_000 * DAY
+    parts: dict[str, Any] = {
+        "E": {"event": "E", "count": {"op": "gte", "value": 1}, "within": {"days": 2}},
+        "F": {"event": "F", "count": {"op": "gte", "value": 1}, "within": {"days": 3}},
+        "coming in 4": {"trait": "at", "op": "older_than", "value": {"days": 4}},
+        "coming in 5": {"trait": "at", "op": "older_than", "value": {"days": 5}},
+        "never": {"trait": "at", "op": "missing"},
+        "always": {"trait": "at", "op": "exists"},
+    }
+    facts = Facts({"at": now // SECOND}, {"E": activity(now), "F": activity(now)})
+    holds, days = expected
+    for order in (names, names[::-1]):
+        verdict = compile_rule({kind: [parts[name] for name in order]}).judge(facts, now)
+        assert verdict == (holds, NEVER if days is None else now + days * DAY)
+
+
 def test_a_rule_without_time_is_never_due() -> None:
     rule = {
         "any": [{"event": "E", "count": {"op": "lt", "value": 2}}, {"not": {"trait": "t", "op": "exists"}}]

@@ -19,6 +19,7 @@ from services.segment.domain.cursor import read_cursor
 from services.segment.flow.judging import _read
 from services.segment.flow.publishing import Transitions
 from services.segment.flow.streaming import Item, Streaming
+from services.segment.store.statements import PUBLISHED
 from tests.integration.segment.world import BERLIN, World, golden, place, profile
 
 Seen = tuple[str, int, bool]
@@ -294,4 +295,25 @@ async def test_published_rows_come_by_notification(world: World) -> None:
             await source.published(connection, rows)
         async with asyncio.timeout(10):
             assert seen(await waiting) == (profile("ada"), 1, True)
+        await items.aclose()
+
+
+async def test_a_reader_ahead_of_this_process_gets_nothing_twice(world: World) -> None:
+    """Its cursor came from another process, whose stream has already seen more than this one's."""
+    (old,), (new,) = people_of(1, 1), people_of(2, 1)  # rows come in the order of partitions
+    await world.define("berlin", BERLIN)
+    async with streaming(world, sweep=3600, heartbeat=3600) as stream:
+        await world.feed(golden(old, city="Berlin"))
+        await world.publish()
+        items = stream.follow(await world.reader.published(), None)
+        assert (await anext(items)).kind == "heartbeat"
+        waiting: asyncio.Task[Item] = asyncio.create_task(anext(items))
+        async with asyncio.timeout(10):
+            while not stream._readers:
+                await asyncio.sleep(0.01)
+        await world.feed(golden(new, city="Berlin"))
+        await world.publish()
+        await world.pool.execute("SELECT pg_notify($1, '')", PUBLISHED)
+        async with asyncio.timeout(10):
+            assert seen(await waiting) == (profile(new), 1, True)
         await items.aclose()
