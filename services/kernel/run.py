@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -19,6 +20,10 @@ from services.kernel.health import Health
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES
 from services.kernel.settings import InvalidSettings, Settings
+
+COLLECTOR = (50_000, 20, 50)
+"""When the cycle collector runs. A batch makes tens of thousands of objects and no cycles: Python's defaults
+(700, 10, 10) made the gate take 20.8 µs an event instead of 16.4."""
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,7 @@ def main(service: str, build: Build) -> None:
         print(f"candor {service}: {error}", file=sys.stderr)
         sys.exit(1)
     configure_logs(service, settings.log_level)
+    gc.set_threshold(*COLLECTOR)
     sys.exit(uvloop.run(serve(service, settings, build)))
 
 

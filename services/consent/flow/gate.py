@@ -4,10 +4,10 @@ fetch → barrier (the view holds every decision acknowledged before) → judge 
 signals, dead letters and permitted records, all acknowledged → commit → truncate what was judged.
 
 Measured with 1 M identifiers that bear a state and two look-ups a record, uniformly drawn, the worst
-case: twice the processor time of a bare pass-through of the same records (10 µs in aiokafka, 2–3 in look-
-ups, 4 here). What keeps it so small: headers are read once into a dict, records of the same identifiers
-and stamp are judged once a batch, what is made of a verdict is kept, nothing is decoded but what a signal
-needs.
+case: 16.4 µs of processor time a record where a bare pass-through of the same records takes 8.8 (on a
+busy machine; 2–3 µs in look-ups, 4 here). What keeps it so small: headers are read once into a dict,
+records of the same identifiers and stamp are judged once a batch, what is made of a verdict is kept,
+nothing is decoded but what a signal needs, and the cycle collector seldom runs (kernel/run.py).
 """
 
 from __future__ import annotations
