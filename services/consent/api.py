@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
@@ -17,7 +18,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from services.consent.domain.ledger import Terms
-from services.consent.domain.presentation import policy_shown, receipt_shown, row_shown, state_shown
+from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
 from services.consent.flow.decisions import Decide, Decisions
 from services.consent.flow.publication import Publications
@@ -119,7 +120,8 @@ async def show_decisions(
     else:
         now = _time(at)
         held = await in_force_at(state.pool, hasher.of(named), now)
-    return state_shown(named, held, state.policy, now)
+    policy: Policy = state.policy
+    return state_shown(named, held, now, policy.purposes, policy.default, policy.regime)
 
 
 @get("/v1/ledger/{identifier:path}", guards=READ, security=BEARER, tags=["decisions"])
@@ -132,8 +134,18 @@ async def show_ledger(state: State, identifier: FromPath[str]) -> dict[str, Any]
 
 @get("/v1/policy", sync_to_thread=False, tags=["decisions"])
 def show_policy(state: State) -> dict[str, Any]:
-    """The purposes in words, what holds for people who have not answered, and what GPC denies."""
-    return policy_shown(state.policy)
+    """The purposes in words, what holds for people who have not answered, and what GPC denies. `hash` is of
+    the texts, so that a record can say which ones a person saw."""
+    policy: Policy = state.policy
+    texts = msgspec.json.encode(policy.purposes, order="deterministic")
+    return {
+        "version": policy.version,
+        "hash": hashlib.sha256(texts).hexdigest(),
+        "regimes": {"*": policy.regime},
+        "purposes": {name: {"text": text} for name, text in policy.purposes.items()},
+        "gpc": {"denies": list(policy.gpc.denies)},
+        "grants": {"days": policy.grants.days},
+    }
 
 
 HANDLERS = [decide, show_decisions, show_ledger, show_policy]

@@ -12,12 +12,14 @@ import pytest
 from services.consent import store
 from services.consent.domain import rule
 from services.consent.domain.rule import Choice
+from services.consent.flow import publication
 from services.consent.flow.decisions import Change, Cut, Decide, Decisions, Lapse, Link
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, verify_ledger
 from services.kernel import codec
 from services.kernel.clock import DAY, SystemClock
 from services.kernel.events import ConsentState
+from services.kernel.outcome import Outage
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
 from tests.support.clock import ManualClock
@@ -51,6 +53,39 @@ async def test_it_is_acknowledged_though_another_process_publishes(settings: Set
             (noted,) = await instance.decisions.submit([decide(bytes([turn]) * 16, marketing="deny")])
             await instance.publications.wait(noted.waiting)
         assert len(await published(settings)) == 20
+
+
+async def test_no_sweep_is_needed_while_notifications_come(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "SWEEP_SECONDS", 1000)
+    async with (
+        consent(settings, SystemClock(), sweep=1000),
+        consent(settings, SystemClock(), relay=False) as other,
+        asyncio.timeout(60),
+    ):
+        for turn in range(10):
+            (noted,) = await other.decisions.submit([decide(bytes([turn]) * 16, marketing="deny")])
+            await other.publications.wait(noted.waiting)
+
+
+async def test_a_listener_that_was_cut_off_misses_nothing(settings: Settings) -> None:
+    async with consent(settings, SystemClock()) as one, asyncio.timeout(60):
+        for turn in range(3):
+            (noted,) = await one.decisions.submit([decide(bytes([turn]) * 16, marketing="deny")])
+            await one.publications.wait(noted.waiting)
+            async with one.pool.acquire() as connection:
+                await connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            while True:
+                try:
+                    (noted,) = await one.decisions.submit([decide(bytes([turn]) * 16, every="deny")])
+                    break
+                except Outage:
+                    continue
+            await one.publications.wait(noted.waiting)
 
 
 async def test_a_repetition_waits_for_what_the_first_try_could_not_publish(settings: Settings) -> None:

@@ -40,7 +40,7 @@ class Instance:
 
 @asynccontextmanager
 async def consent(
-    settings: Settings, clock: Clock, *, relay: bool = True, signals: bool = False
+    settings: Settings, clock: Clock, *, relay: bool = True, signals: bool = False, sweep: float = 1.0
 ) -> AsyncIterator[Instance]:
     """An instance that runs until the block is left. Without ``relay`` another must publish."""
     policy = Policy.load(settings.policy)
@@ -49,7 +49,8 @@ async def consent(
     decisions, publications = Decisions(pool, policy, clock), Publications(pool)
     runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run()]
     if relay:
-        runs.append(Relay(settings, "consent", pool, StateSource(), health, channel=UNPUBLISHED).run())
+        source = StateSource()
+        runs.append(Relay(settings, "consent", pool, source, health, channel=UNPUBLISHED, sweep=sweep).run())
     if signals:
         runs.append(signals_loop(settings, Signals(settings, pool, decisions, policy), health).run())
     app = create_app(

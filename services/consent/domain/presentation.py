@@ -1,8 +1,7 @@
-"""What the API shows of decisions, states and the policy, as JSON objects."""
+"""What the API shows of decisions and states, as JSON objects."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,6 @@ from services.consent.domain.ledger import Row, Terms, read_terms
 from services.consent.domain.rule import DEFAULT, DENIED, answer
 from services.kernel.events import ConsentState
 from services.kernel.identifier import Identifier
-from services.kernel.permission import Policy
 
 
 def time_shown(time: int) -> str:
@@ -21,12 +19,14 @@ def time_shown(time: int) -> str:
     return datetime.fromtimestamp(time / 1_000_000, UTC).isoformat(timespec="milliseconds")
 
 
-def state_shown(identifier: Identifier, state: ConsentState, policy: Policy, now: int) -> dict[str, Any]:
-    """What holds for an identifier at that time, purpose by purpose."""
+def state_shown(
+    identifier: Identifier, state: ConsentState, now: int, known: Iterable[str], default: bool, regime: str
+) -> dict[str, Any]:
+    """What holds for an identifier at that time, for each of the policy's ``known`` purposes."""
     purposes = {}
-    for purpose in policy.purposes:
+    for purpose in known:
         verdict = answer(state, purpose, now)
-        shown: dict[str, Any] = {"allowed": policy.default, "because": f"default ({policy.regime})"}
+        shown: dict[str, Any] = {"allowed": default, "because": f"default ({regime})"}
         if verdict == DENIED:
             shown = {"allowed": False, "because": "denied"}
         elif verdict != DEFAULT:
@@ -60,19 +60,6 @@ def row_shown(row: Row) -> dict[str, Any]:
         "source": terms.source,
         "record": None if row.record is None else msgspec.Raw(row.record),
         "hash": row.hash.hex(),
-    }
-
-
-def policy_shown(policy: Policy) -> dict[str, Any]:
-    """``hash``: of the texts, so that a record can say which ones a person saw."""
-    texts = msgspec.json.encode(policy.purposes, order="deterministic")
-    return {
-        "version": policy.version,
-        "hash": hashlib.sha256(texts).hexdigest(),
-        "regimes": {"*": policy.regime},
-        "purposes": {name: {"text": text} for name, text in policy.purposes.items()},
-        "gpc": {"denies": list(policy.gpc.denies)},
-        "grants": {"days": policy.grants.days},
     }
 
 
