@@ -44,7 +44,7 @@ def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
     console = Console(highlight=False, soft_wrap=True)
     try:
         books, found = asyncio.run(_main(settings, keys, console))
-    except (aiohttp.ClientError, requests.RequestException, KafkaError) as error:
+    except (aiohttp.ClientError, requests.RequestException, KafkaError, TimeoutError) as error:
         raise NotPlayed(f"the demo stopped: {type(error).__name__}: {error}\nsee {LOGS}") from error
     screen.close(console, settings, books, found, time.monotonic() - began)
     return all(check.held for check in found)

@@ -1,16 +1,20 @@
 """What the demo measures from outside: metrics, records of the topics, the SSE stream."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from deploy.demo import records
+from deploy.demo import records, run
 from deploy.demo.api import Services, counts
 from deploy.demo.measured import Counts, Delivery
+from deploy.demo.run import NotPlayed
+from deploy.local.process import free_port
 from services.kernel import codec, headers
 from services.kernel.events import Activity, DeadLetter, Event, GoldenRecord, Transition
 from services.kernel.settings import Settings
@@ -51,6 +55,12 @@ def letter(payload: bytes) -> Record:
 def golden(profile_id: str, version: int, user_id: str) -> GoldenRecord:
     activity = {"$page": Activity(1, 1, 1, [], [], [], [], {})}
     return GoldenRecord(profile_id, version, [user_id], [], [], b"{}", activity, 1, 1, 1)
+
+
+def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
+    nobody = Settings(identifier_key=bytes(16), postgres_password="", segment_port=free_port())
+    with pytest.raises(NotPlayed, match=r"the demo stopped: .*\n.*candor status"):
+        run.main(nobody, {"admin": ""}, time.monotonic())
 
 
 def test_deliveries_are_this_runs_with_the_start_of_their_request() -> None:
