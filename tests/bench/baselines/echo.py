@@ -51,8 +51,8 @@ class Echo:
             bootstrap_servers=self._kafka,
             acks="all",
             enable_idempotence=True,
-            max_batch_size=128 * 1024,
-            linger_ms=0,
+            max_batch_size=512 * 1024,
+            linger_ms=2,
         )
         await self._producer.start()
         await send({"type": "lifespan.startup.complete"})
