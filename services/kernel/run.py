@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -32,10 +33,14 @@ _NOT_YET: tuple[type[Exception], ...] = (Outage, *OUTAGES)
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A built service: its ASGI application and what runs beside it until the process stops."""
+    """A built service: its ASGI application and what runs beside it until the process stops.
+
+    ``closing`` is called when the process begins to stop: responses without an end must end then.
+    """
 
     app: Any
     tasks: Mapping[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
+    closing: Callable[[], None] = lambda: None
 
 
 Build = Callable[[Settings, Health, Clock], AbstractAsyncContextManager[Running]]
@@ -71,6 +76,14 @@ async def serve(service: str, settings: Settings, build: Build, clock: Clock | N
 class _Server(uvicorn.Server):
     """Uvicorn would raise SIGTERM again once it has ended, before producers and relays could close."""
 
+    def __init__(self, config: uvicorn.Config, closing: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
@@ -92,7 +105,8 @@ async def _serve(service: str, settings: Settings, health: Health, running: Runn
             timeout_graceful_shutdown=5,
             timeout_keep_alive=30,
             backlog=2048,
-        )
+        ),
+        running.closing,
     )
     serving = asyncio.create_task(server.serve(), name="http")
     tasks = {asyncio.create_task(run, name=name) for name, run in running.tasks.items()}

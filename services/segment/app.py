@@ -75,6 +75,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "stream": streaming.run(),
                 "schedule": schedule.run(),
             },
+            streaming.close,
         )
     finally:
         await producer.stop()

@@ -43,7 +43,7 @@ class Item(NamedTuple):
 
 
 class _Reader:
-    """A caught-up reader's buffer. ``cut`` once it was full: the reader is too slow."""
+    """A caught-up reader's buffer. ``cut`` once it was full, as the reader is too slow, or at the end."""
 
     __slots__ = ("cut", "filled", "rows")
 
@@ -51,6 +51,11 @@ class _Reader:
         self.rows: deque[tuple[Published, bytes]] = deque()
         self.filled = asyncio.Event()
         self.cut = False
+
+    def stop(self) -> None:
+        self.cut = True
+        self.rows.clear()
+        self.filled.set()
 
 
 class Streaming:
@@ -73,6 +78,7 @@ class Streaming:
         self._woken = asyncio.Event()
         self._tail: dict[int, int] | None = None
         self._readers: set[_Reader] = set()
+        self._closed = False
         health.red(PART, "starting")
 
     async def run(self) -> None:
@@ -106,17 +112,23 @@ class Streaming:
         self._tail |= page
         for reader in self._readers:
             if len(reader.rows) + len(rows) > self._buffer:
-                reader.cut = True
-                reader.rows.clear()
+                reader.stop()
             else:
                 reader.rows.extend(rows)
-            reader.filled.set()
+                reader.filled.set()
         self._readers = {reader for reader in self._readers if not reader.cut}
         return True
 
+    def close(self) -> None:
+        """End all streams; those that begin later end as soon as they have caught up."""
+        self._closed = True
+        for reader in self._readers:
+            reader.stop()
+
     async def follow(self, cursor: Cursor | None, segment_key: str | None) -> AsyncGenerator[Item, None]:
         """All transitions after the cursor (None: from now on), of one segment or all, then new ones as
-        they are published. Begins with a heartbeat; ends when the reader is too slow for its buffer.
+        they are published. Begins with a heartbeat; ends when the reader is too slow for its buffer, or when
+        the stream is closed.
 
         Raises Outage when Postgres can't be read.
         """
@@ -134,7 +146,7 @@ class Streaming:
         reader = _Reader()
         self._readers.add(reader)  # nothing was awaited since the history had reached the tail
         try:
-            while not reader.cut:
+            while not (reader.cut or self._closed):
                 async for item in self._live(reader, start, segment_key):
                     yield item
         finally:

@@ -286,3 +286,12 @@ async def test_a_window_ends_while_the_service_runs(
         first, second = [json.loads((await anext(stream))["data"]) for _ in range(2)]
     assert (first["member"], first["reason"]) == (True, "rule")
     assert (second["member"], second["reason"], second["cause"]) == (False, "time", None)
+
+
+async def test_a_stop_ends_open_streams_at_once(service: Service, api: httpx.AsyncClient) -> None:
+    """The server would wait for them, and then cut them off in the midst of an event."""
+    async with events(api, "/v1/stream") as stream:
+        stopping = asyncio.create_task(asyncio.to_thread(service.stop))
+        assert [item async for item in stream] == []
+    assert await stopping == 0
+    assert "Exception" not in service.log.read_text()
