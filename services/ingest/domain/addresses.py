@@ -16,7 +16,7 @@ def truncated(text: str) -> str | None:
     IPv4 addresses that are written as IPv6 are cut as IPv4; a zone (``%eth0``) goes.
     """
     try:
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address(text.strip())
     except ValueError:
         return None
     if isinstance(address, IPv6Address):

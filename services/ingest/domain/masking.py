@@ -1,6 +1,6 @@
 """Card data in JSON: a cheap look at the raw bytes, and the whole search only where that finds something.
 
-For 1 KB on one core: the look 5 µs in a batch and 8 alone (naive regular expressions take 30 to 90), the
+For 1 KB on one core: the look 3 µs in a batch and 5 alone (naive regular expressions take 30 to 90), the
 whole search 100 µs.
 """
 
@@ -29,17 +29,9 @@ _SKIPPED = b" -._+%[]" + bytes(range(0x80, 0x100))
 _FLAT = bytes(range(256)).lower().translate(bytes.maketrans(b"123456789", b"000000000"))
 _DIGITS = b"0" * SHORTEST
 _DIGIT_RUN = re.compile(rb"0+")
-_NAMES = tuple(
-    (piece, re.compile(name))
-    for piece, name in (
-        (b"cv", rb"cv[vcnd]"),
-        (b"card", rb"card(?:n[our]|c[osv]|sec|v[ae]|pin)"),
-        (b"csc", rb"csc"),
-        (b"ccn", rb"ccn[our]"),
-        (b"securityc", rb"securityc"),
-    )
-)
-"""A piece that stands in every sensitive name and is found fast, with what is looked for once it is there."""
+_NAME = re.compile(rb"c(?:v[vcnd]|sc|cn[our]|urityc|ard(?:n[our]|c[osv]|sec|v[ae]|pin))")
+"""A piece of every sensitive name. All begin with the same letter, which the search then jumps to: 0.6 µs a
+KB, where looking for each piece in turn takes 3."""
 _ODD_PERCENT = re.compile(rb"%(?!2[02367FfCc]|3[AaDdFf]|40|7[Cc])")
 """Percent escapes of more than the punctuation that is common in URLs."""
 _EXPONENT = re.compile(rb"\.\d+[eE]")
@@ -53,7 +45,7 @@ def harmless(body: bytes) -> bool:
         return False
     body = _without_spaces(body)
     flat = body.translate(_FLAT, _SKIPPED)
-    return not _named(flat) and not _numbered(body, flat)
+    return _NAME.search(flat) is None and not _numbered(body, flat)
 
 
 def suspicious(raw: bytes) -> bool:
@@ -61,7 +53,7 @@ def suspicious(raw: bytes) -> bool:
     if _simple(raw):
         squeezed = _without_spaces(raw)
         flat = squeezed.translate(_FLAT, _SKIPPED)
-        if _named(flat):
+        if _NAME.search(flat):
             return True
         return _numbered(squeezed, flat) and bool(_EXPONENT.search(raw) or cards.mask(raw.decode())[1])
     try:
@@ -85,11 +77,7 @@ def _without_spaces(raw: bytes) -> bytes:
 def _seen(text: str) -> bool:
     raw = _without_spaces(text.encode())
     flat = raw.translate(_FLAT, _SKIPPED)
-    return _named(flat) or _numbered(raw, flat) or _FOREIGN_DIGIT.search(text) is not None
-
-
-def _named(flat: bytes) -> bool:
-    return any(piece in flat and name.search(flat) for piece, name in _NAMES)
+    return bool(_NAME.search(flat) or _numbered(raw, flat) or _FOREIGN_DIGIT.search(text))
 
 
 def _numbered(raw: bytes, flat: bytes) -> bool:

@@ -54,6 +54,15 @@ def test_a_number_between_other_digits_does_not_hide() -> None:
     assert cards.mask("99994111111111111111")[0] == "9999[card visa 1111]"
 
 
+def test_a_last_group_may_go_on() -> None:
+    assert cards.mask("4111 1111 1111 11111228")[0] == "[card visa 1111]"
+
+
+@pytest.mark.parametrize("text", ["55 000000 00 000004", "550 0000000000004", "5500.000000000004"])
+def test_groups_as_no_card_has_them_stay(text: str) -> None:
+    assert cards.mask(text) == (text, [])
+
+
 def test_two_numbers_both_go() -> None:
     masked, kinds = cards.mask("4111111111111111 5500 0000 0000 0004")
     assert (masked, kinds) == ("[card visa 1111] [card mastercard 0004]", ["number", "number"])

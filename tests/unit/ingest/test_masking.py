@@ -100,6 +100,10 @@ def test_innocent_names_stay(name: str) -> None:
     assert clean({name: "737"}) == ({name: "737"}, [])
 
 
+def test_a_number_that_is_a_name_goes() -> None:
+    assert clean({"4111111111111111": 1}) == ({"[card visa 1111]": 1}, ["number"])
+
+
 def test_expiry_goes_with_the_card_it_stands_beside_and_stays_elsewhere() -> None:
     value = {
         "card": {"no": "4111111111111111", "exp_month": 12, "expYear": 2028},
@@ -142,6 +146,18 @@ def test_other_numbers_keep_their_text(text: str) -> None:
 def test_ordinary_events_are_not_searched(value: Any) -> None:
     assert not masking.suspicious(json.dumps(value).encode())
     assert not masking.suspicious(json.dumps(value, ensure_ascii=False).encode())
+
+
+def test_a_body_of_ordinary_events_is_harmless_at_one_look() -> None:
+    event = {
+        "t": 1764000000000,
+        "id": "ajs-next-1735700000000-550e8400-e29b-41d4-a716-446655440000",
+        "n": "card",
+    }
+    assert masking.harmless(json.dumps({"batch": [event] * 10}).encode())
+    assert not masking.harmless(json.dumps({"batch": [event, {"cvv": 1}]}).encode())
+    assert not masking.harmless(json.dumps({"batch": [event, "4111111111111111"]}).encode())
+    assert not masking.harmless(json.dumps({"batch": [event, "ü"]}).encode())
 
 
 def test_what_can_not_be_read_is_refused() -> None:
