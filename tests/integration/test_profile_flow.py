@@ -240,6 +240,19 @@ async def test_what_was_waiting_when_the_person_opted_out_is_not_applied(world: 
     assert await count_of(one, "u1") == 0
 
 
+async def test_nothing_is_judged_before_the_view_holds_every_decision(world: World, one: Worker) -> None:
+    await one.claim([3])
+    await world.permit(*events_of(world, 5), partition=3)
+    batch = await one.waiting([3])
+    async with one.view_held():
+        await world.decide(world.user("u1"), denied=["*"])
+        applying = asyncio.create_task(one.applying.handle(batch))
+        done, _ = await asyncio.wait([applying], timeout=0.5)
+        assert not done
+    await applying
+    assert await one.value("SELECT count(*) FROM facets") == 0
+
+
 async def test_a_denial_of_any_identifier_of_the_event_drops_it(world: World, one: Worker) -> None:
     await world.decide(world.anonymous("a1"), denied=["*"])
     await world.permit(make_event(world.clock, "m1", user_id="u1", anonymous_id="a1"), partition=3)

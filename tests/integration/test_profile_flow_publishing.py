@@ -119,11 +119,13 @@ async def test_an_alias_joins_two_users_into_one_profile(world: World, one: Work
 
 async def test_each_link_is_published_once_for_each_source(world: World, one: Worker) -> None:
     clock = world.clock
-    for number, source in enumerate(["web", "web", "app", "web"]):
-        await world.permit(
-            make_event(clock, f"m{number}", source=source, user_id="u1", anonymous_id="a1", ago=number)
-        )
-    await world.permit(make_event(clock, "m9", user_id="null", anonymous_id="a1"))
+    shown = [
+        make_event(clock, f"m{number}", source=source, user_id="u1", anonymous_id="a1", ago=number)
+        for number, source in enumerate(["web", "web", "app", "web"])
+    ]
+    await world.permit(*shown[:2])
+    await run_through(one)
+    await world.permit(*shown[2:], make_event(clock, "m9", user_id="null", anonymous_id="a1"))
     await run_through(one)
     links = [(link.child, link.parent, link.source) for link in await world.links()]
     assert sorted(links) == sorted(

@@ -174,6 +174,16 @@ class Worker:
             Relay(settings, "links", self.pool, Links(), health, sweep=0.1, channel=CHANNEL),
         ]
 
+    @asynccontextmanager
+    async def view_held(self) -> AsyncIterator[None]:
+        """Meanwhile the view reads nothing, as if the broker were slow."""
+        consumer = self.view._consumer
+        consumer.pause(*consumer.assignment())
+        try:
+            yield
+        finally:
+            consumer.resume(*consumer.assignment())
+
     async def waiting(self, partitions: Iterable[int]) -> Batch:
         """What stands in these partitions of events.permitted, as the loop would hand it over."""
         wanted = set(partitions)

@@ -65,7 +65,19 @@ class Postgres:
         try:
             yield replace(self, database=name)
         finally:
-            self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        """Whoever is connected is put out, but for autovacuum, which we may not end: it is soon done."""
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+                return
+            except psycopg.errors.InsufficientPrivilege:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 @contextmanager
