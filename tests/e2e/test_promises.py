@@ -288,7 +288,7 @@ async def test_promise_7_membership_is_exact(candor: Outside) -> None:
     heard: list[dict[str, object]] = []
 
     async def listen() -> None:
-        async for _, transition in candor.stream(segment):
+        async for _, transition in candor.stream(segment, ""):
             heard.append(transition)
 
     listening = asyncio.create_task(listen())
