@@ -182,7 +182,7 @@ async def test_nothing_is_committed_before_its_signal_is_written(
     denied, other = secrets.token_bytes(16), secrets.token_bytes(16)
     await producer.produce(STATE, None, [Message(denied, DENIED)])
     async with _admin(bus) as admin:
-        await admin.delete_topics([bus.topic(SIGNALS)])
+        await _delete(admin, bus.topic(SIGNALS))
     async with gate_of(bus):
         await producer.produce(COLLECTED, 0, [collected([denied, other], event())])
         with pytest.raises(TimeoutError):
@@ -237,7 +237,7 @@ async def test_nothing_is_judged_while_the_view_is_closed(bus: Settings, produce
         await producer.produce(COLLECTED, None, [collected([person], numbered(1))])
         await judged(bus)
         async with _admin(bus) as admin:
-            await admin.delete_topics([bus.topic(STATE)])
+            await _delete(admin, bus.topic(STATE))
         await producer.produce(COLLECTED, None, [collected([person], numbered(2))])
         with pytest.raises(TimeoutError):
             await judged(bus, seconds=3)
@@ -323,6 +323,14 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         yield admin
     finally:
         await admin.close()
+
+
+async def _delete(admin: AIOKafkaAdminClient, topic: str) -> None:
+    """Delete it and wait until the broker knows."""
+    await admin.delete_topics([topic])
+    async with asyncio.timeout(20):
+        while not (await admin.describe_topics([topic]))[0]["error_code"]:
+            await asyncio.sleep(0.02)
 
 
 async def _log_folder(settings: Settings) -> Path:
