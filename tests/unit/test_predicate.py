@@ -278,7 +278,7 @@ def test_any_rule_means_what_it_says(rule: Any, traits: Any, events: Any) -> Non
         assert condition.test(facts) == result
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(rules, min_size=1, max_size=8), traits_of_people, events_of_people)
 def test_an_index_leaves_out_only_what_can_not_hold(several: Any, traits: Any, events: Any) -> None:
     facts = Facts(traits, {name: activity(*times) for name, times in events.items()})
