@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from services.kernel.clock import DAY, HOUR
 from services.kernel.codec import encode
 from services.kernel.events import Event, GoldenRecord
 from services.kernel.outcome import Outage
-from services.kernel.postgres import RETRY
+from services.kernel.postgres import OUTAGES, RETRY, TRANSACTION_SECONDS
 from services.kernel.produce import BatchProducer, Message
 from services.kernel.settings import Settings
 from services.profile.flow.applying import Applying
@@ -250,6 +251,22 @@ async def test_nothing_is_judged_before_the_view_holds_every_decision(world: Wor
         done, _ = await asyncio.wait([applying], timeout=0.5)
         assert not done
     await applying
+    assert await one.value("SELECT count(*) FROM facets") == 0
+
+
+async def test_what_a_paused_worker_judged_is_not_committed_later(world: World, one: Worker) -> None:
+    """It stopped between judging and committing; the server has ended its transaction when it wakes."""
+
+    class Paused(Applying):
+        async def _advance(self, *arguments: Any) -> None:
+            await asyncio.sleep(TRANSACTION_SECONDS + 0.5)
+            await super()._advance(*arguments)
+
+    await one.claim([3])
+    await world.permit(*events_of(world, 5), partition=3)
+    one.applying.__class__ = Paused
+    with pytest.raises(OUTAGES):
+        await one.applying.handle(await one.waiting([3]))
     assert await one.value("SELECT count(*) FROM facets") == 0
 
 

@@ -1,6 +1,8 @@
 """The path of an event: read → one transaction (barrier, judge, deduplicate, lock, apply, write, advance).
 
 Postgres is the commit point: what it holds at the partition's next offset is applied, whatever Kafka says.
+Cost in µs an event, two thirds of a facet written for each: decode 8, observe 10, unpack 4, apply 10, pack 2;
+Postgres 7 a row locked and 10 a row written.
 """
 
 from __future__ import annotations
