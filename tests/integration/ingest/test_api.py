@@ -141,15 +141,26 @@ async def test_browsers_are_let_in_from_any_origin(world: World) -> None:
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "authorization" in answer.headers["access-control-allow-headers"]
     assert int(answer.headers["access-control-max-age"]) > 0
+    sent = await world.post("/v1/track", track(), key=world.web, headers={"Origin": "https://shop.example"})
+    assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (200, "*")
     assert (await world.client.get("/v1/track")).status_code == 405
 
 
 async def test_what_the_browser_says_of_consent_goes_into_the_stamp(world: World) -> None:
-    body = track(context={"consent": {"categoryPreferences": {"marketing": True, "ads": False}}})
-    await world.post("/v1/track", body, key=world.web, headers={"Sec-GPC": "1"})
-    [record] = await world.records("events.collected")
-    stamp = Stamp.from_header(dict(record.headers)[headers.STAMP])
-    assert stamp == Stamp(allowed=("marketing",), gpc=True)
+    gpc = {"Sec-GPC": "1"}
+    consent = {"consent": {"categoryPreferences": {"marketing": True, "ads": False}}}
+    await world.post("/v1/track", track(messageId="both", context=consent), key=world.web, headers=gpc)
+    await world.post("/v1/track", track(messageId="gpc"), key=world.web, headers=gpc)
+    await world.post("/v1/track", track(messageId="own", context=consent), key=world.web)
+    stamps = {
+        codec.decode(Event, record.value).message_id: Stamp.from_header(dict(record.headers)[headers.STAMP])
+        for record in await world.records("events.collected")
+    }
+    assert stamps == {
+        "both": Stamp(allowed=("marketing",), gpc=True),
+        "gpc": Stamp(gpc=True),
+        "own": Stamp(allowed=("marketing",)),
+    }
 
 
 async def test_only_public_keys_record_where_a_request_came_from(world: World) -> None:
