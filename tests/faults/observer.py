@@ -77,7 +77,8 @@ class Observer:
         topic = tp.topic.removeprefix(self._settings.topic_prefix)
         for record in records:
             place = (topic, tp.partition, record.offset)
-            if place not in self._seen:
+            # A record without value is a tick of the gate's truncation.
+            if place not in self._seen and record.value is not None:
                 self._seen.add(place)
                 self.records[topic].append(codec.decode(KINDS[topic], record.value))
             self._next[tp] = record.offset + 1
