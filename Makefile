@@ -46,8 +46,8 @@ format: .venv/dev ## put the code into its format
 bench: .venv/dev ## the benchmark; one JSON object a line
 	@$(BIN)/python -m tests.bench
 
-faults: .venv/dev ## the fault tests: processes killed, servers stopped
-	$(BIN)/pytest tests/faults --run-faults
+faults: .venv/dev ## more rounds of the fault tests: processes killed and paused, servers restarted
+	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} $(BIN)/pytest tests/faults
 
 lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 	for part in runtime demo dev fixtures; do $(LOCK) --upgrade requirements/$$part.in -o requirements/$$part.txt; done

@@ -3,7 +3,7 @@
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +86,7 @@ def kafka_server() -> Iterator[str]:
     with _folder() as folder:
         process = kafka.prepare(folder, free_port(), free_port(), short_lived=True)
         with running(process, folder / "log"):
-            _await_start(process.port, folder / "log")
+            _await_start(lambda: is_listening(process.port), folder / "log")
             yield f"{HOST}:{process.port}"
 
 
@@ -97,7 +97,7 @@ def postgres_server() -> Iterator[Postgres]:
     with _folder() as folder:
         process = postgres.prepare(folder, free_port(), password, shared_buffers="128MB", fsync=False)
         with running(process, folder / "log"):
-            _await_start(process.port, folder / "log")
+            _await_start(lambda: postgres.is_ready(process.port, password), folder / "log")
             role = Postgres(HOST, process.port, "candor", password, "candor")
             postgres.ensure_database(
                 role.port, password, user=role.user, password=role.password, database=role.database
@@ -153,9 +153,9 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _await_start(port: int, log: Path) -> None:
+def _await_start(is_ready: Callable[[], bool], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not is_listening(port):
+    while not is_ready():
         if time.monotonic() > deadline:
-            raise LocalStackError(f"nothing listens on port {port}:\n{log.read_text()}")
+            raise LocalStackError(f"not up after {_START_SECONDS} s:\n{log.read_text()}")
         time.sleep(0.05)
