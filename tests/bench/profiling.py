@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.process import REPOSITORY
+from tests.bench.processes import BenchError
 
 RATE = 200
 TOP = 40
@@ -26,24 +27,15 @@ def profiled(row: str, pids: Mapping[str, int], folder: Path | None) -> Iterator
     if folder is None:
         yield
         return
+    sampler_path = Path(sys.executable).with_name("py-spy")
+    if not sampler_path.exists():
+        raise BenchError("profiles need py-spy: .venv/bin/pip install py-spy")
     folder.mkdir(parents=True, exist_ok=True)
     samplers = {}
     for name, pid in pids.items():
         raw = folder / f"{row}-{name}.raw"
-        command = [
-            "py-spy",
-            "record",
-            "--pid",
-            str(pid),
-            "--rate",
-            str(RATE),
-            "--format",
-            "raw",
-            "--output",
-            str(raw),
-        ]
-        path = REPOSITORY / ".venv" / "bin"
-        samplers[raw] = subprocess.Popen([path / command[0], *command[1:]], stdout=subprocess.DEVNULL)
+        options = ("--pid", str(pid), "--rate", str(RATE), "--format", "raw", "--output", str(raw))
+        samplers[raw] = subprocess.Popen([sampler_path, "record", *options], stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
