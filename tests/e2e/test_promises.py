@@ -12,13 +12,14 @@ import random
 import signal
 import time
 
+import aiohttp
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel import codec
 from services.kernel.events import Event
-from tests.faults.traffic import Ledger, Traffic
+from tests.faults.traffic import Ledger, Traffic, session
 from tests.support.outside import Outside, eventually, shuffled, track
 
 DAY = 86_400
@@ -130,19 +131,20 @@ async def test_promise_2_five_thousand_opt_outs_under_load_leak_nothing(candor: 
     assert len(tried) > 500
     leaks = []
     users = sorted(set(tried.values()))
-    for start in range(0, len(users), 50):
-        pages = await asyncio.gather(*[_message_ids(candor, user) for user in users[start : start + 50]])
-        leaks += [message_id for page in pages for message_id in page if message_id in tried]
+    async with session() as client:
+        for start in range(0, len(users), 50):
+            part = users[start : start + 50]
+            pages = await asyncio.gather(*[_message_ids(client, candor, user) for user in part])
+            leaks += [message_id for page in pages for message_id in page if message_id in tried]
     print(f"{acknowledged} acknowledged opt-outs, {len(tried)} events tried after them, {len(leaks)} leaks")
     assert leaks == []
 
 
-async def _message_ids(candor: Outside, user: str) -> list[str]:
+async def _message_ids(client: aiohttp.ClientSession, candor: Outside, user: str) -> list[str]:
     """Message ids of the newest 500 applied events of a person."""
-    answer = await candor.client.get(
-        candor.url("profile", f"/v1/profiles/user_id:{user}/events?limit=500"), headers=candor.bearer()
-    )
-    return [event["message_id"] for event in answer.json().get("events", [])]
+    url = candor.url("profile", f"/v1/profiles/user_id:{user}/events?limit=500")
+    async with client.get(url, headers=candor.bearer()) as answer:
+        return [event["message_id"] for event in (await answer.json()).get("events", [])]
 
 
 async def test_promise_3_opt_outs_follow_the_person(candor: Outside) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import aiohttp
 
 RETRIED = (408, 429, 500, 502, 503, 504)
 
@@ -87,15 +87,14 @@ class Traffic:
     ) -> None:
         """Send from several senders at once until :meth:`stop`; meanwhile ``share`` of the people opt out,
         ``opt_outs`` of them at a time."""
-        limits = httpx.Limits(max_connections=64)
-        async with httpx.AsyncClient(timeout=15, limits=limits) as client, asyncio.TaskGroup() as group:
+        async with session() as client, asyncio.TaskGroup() as group:
             for _ in range(senders):
                 group.create_task(self._send_batches(client, batch, pause))
             people = self._random.sample(range(self._people), int(self._people * share))
             for part in range(opt_outs):
                 group.create_task(self._opt_out(client, people[part::opt_outs]))
 
-    async def _send_batches(self, client: httpx.AsyncClient, size: int, pause: float) -> None:
+    async def _send_batches(self, client: aiohttp.ClientSession, size: int, pause: float) -> None:
         while not self._stopping.is_set():
             events = [self._event() for _ in range(size)]
             repeats = self._random.random() < 0.1
@@ -133,7 +132,7 @@ class Traffic:
         return {name: value for name, value in event.items() if value is not None}
 
     async def _deliver(
-        self, client: httpx.AsyncClient, batch: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
+        self, client: aiohttp.ClientSession, batch: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
     ) -> None:
         """Until acknowledged, as an SDK would. What never was stays unsure: it may have landed."""
         self.ledger.unsure.update(event["messageId"] for event in events)
@@ -142,11 +141,11 @@ class Traffic:
         first = now()
         while True:
             try:
-                answer = await client.post(
+                async with client.post(
                     f"{self._ingest}/v1/batch", json={"batch": list(batch), "writeKey": self._write_key}
-                )
-                status = answer.status_code
-            except httpx.HTTPError:
+                ) as answer:
+                    status = answer.status
+            except (aiohttp.ClientError, TimeoutError):
                 status = 0
             self.ledger.answers[status] = self.ledger.answers.get(status, 0) + 1
             if status == 200:
@@ -161,7 +160,7 @@ class Traffic:
             self.ledger.unsure.discard(message_id)
             self.ledger.sent.setdefault(message_id, Sent(user, message_id in named, first))
 
-    async def _opt_out(self, client: httpx.AsyncClient, people: Sequence[int]) -> None:
+    async def _opt_out(self, client: aiohttp.ClientSession, people: Sequence[int]) -> None:
         """One person after another."""
         for number in people:
             if self._stopping.is_set():
@@ -169,26 +168,33 @@ class Traffic:
             await self.opt_out(client, self._user(number))
             await asyncio.sleep(0.05)
 
-    async def opt_out(self, client: httpx.AsyncClient, user: str) -> None:
+    async def opt_out(self, client: aiohttp.ClientSession, user: str) -> None:
         """Deny everything for that person; tried until acknowledged, or the traffic stops."""
         entry = self.ledger.opt_outs.setdefault(user, OptOut(now()))
         while True:
             try:
-                answer = await client.post(
+                async with client.post(
                     f"{self._consent}/v1/decisions",
                     json={"identifiers": {"user_id": user}, "purposes": {"*": "deny"}, "method": "api"},
                     headers={"Authorization": f"Bearer {self._server_key}"},
-                )
-                if answer.is_success:
-                    entry.acknowledged = now()
-                    return
-                if answer.status_code not in RETRIED:
-                    raise AssertionError(f"consent answered {answer.status_code}: {answer.text}")
-            except httpx.HTTPError:
+                ) as answer:
+                    if answer.ok:
+                        entry.acknowledged = now()
+                        return
+                    if answer.status not in RETRIED:
+                        raise AssertionError(f"consent answered {answer.status}: {await answer.text()}")
+            except (aiohttp.ClientError, TimeoutError):
                 pass
             if self._stopping.is_set():
                 return
             await asyncio.sleep(0.2)
+
+
+def session() -> aiohttp.ClientSession:
+    """A client for many requests at once: aiohttp takes 0.4 ms for one where httpx takes 6."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=128), timeout=aiohttp.ClientTimeout(total=15)
+    )
 
 
 def user_of(event: dict[str, Any]) -> str:
