@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -217,3 +218,24 @@ async def test_the_paths_are_described(world: World) -> None:
     for path in ("track", "identify", "page", "screen", "group", "alias", "batch", "import"):
         assert "post" in described[f"/v1/{path}"]
     assert (await world.client.get("/docs")).status_code == 200
+
+
+async def test_bodies_that_never_end_fill_no_memory(world: World) -> None:
+    """Of bodies held at once the one that would pass 64 MiB is asked to come again; small ones still fit."""
+    head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 512000\r\n\r\n"
+    port = world.settings.ingest_port
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(136)]
+    answers = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader, _ in connections]
+    for _, writer in connections:
+        writer.write(head + b"x" * 500_000)
+    done, waiting = await asyncio.wait(answers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    refused = [await answer for answer in done]
+    assert refused and all(b"503" in answer and b"retry-after" in answer for answer in refused)
+    assert len(waiting) > 100
+    assert (await world.batch(track())).status_code == 200
+    for answer in waiting:
+        answer.cancel()
+    await asyncio.wait(answers)
+    for _, writer in connections:
+        writer.close()
+        await writer.wait_closed()
