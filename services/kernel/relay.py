@@ -129,9 +129,11 @@ class Relay:
                 await connection.add_listener(self._channel, self._notified)
             yield connection
         finally:
-            # Closed, not given back: with the session the lock goes.
-            connection.terminate()
-            await self._pool.release(connection)
+            # Closed, not given back: with the session the lock goes. One that the server closed before is
+            # complained of; raised from here, that would take the place of a cancellation.
+            with contextlib.suppress(*OUTAGES):
+                connection.terminate()
+                await self._pool.release(connection)
 
     def _notified(self, *_: object) -> None:
         self._woken.set()
