@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +29,7 @@ class UnknownTopic(CandorError):
 
 async def tail(
     settings: Settings, topic: str, *, from_beginning: bool = False, idle_seconds: float | None = None
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """The topic's records as they come: ``partition, offset, key, headers, value``.
 
     Only committed records. Ends after ``idle_seconds`` without a record, never when that is None. A value

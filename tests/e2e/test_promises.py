@@ -284,7 +284,8 @@ def _history(user: str) -> list[dict[str, object]]:
 
 async def test_promise_7_membership_is_exact(candor: Outside) -> None:
     """The fold of what a live subscriber hears is the membership, with alternating, gapless sequences."""
-    segment = await candor.segment({"trait": "plan", "op": "eq", "value": "pro"})
+    trait = candor.name("plan")  # one that nobody else has
+    segment = await candor.segment({"trait": trait, "op": "eq", "value": "pro"})
     users = [candor.name("member") for _ in range(10)]
     chance = random.Random(7)  # noqa: S311 - repeatable
     heard: list[dict[str, object]] = []
@@ -297,7 +298,7 @@ async def test_promise_7_membership_is_exact(candor: Outside) -> None:
     try:
         for number in range(200):
             user = chance.choice(users)
-            traits = {"plan": chance.choice(["pro", "free"])}
+            traits = {trait: chance.choice(["pro", "free"])}
             await candor.accepted(
                 {"type": "identify", "userId": user, "messageId": f"{user}-{number}", "traits": traits}
             )
@@ -308,7 +309,7 @@ async def test_promise_7_membership_is_exact(candor: Outside) -> None:
         for user in users:
             profile = await candor.profile(f"user_id:{user}")
             assert profile is not None
-            if profile["traits"].get("plan") == "pro":
+            if profile["traits"].get(trait) == "pro":
                 expected.add(user)
 
         async def agreed() -> bool:

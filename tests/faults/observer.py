@@ -29,6 +29,8 @@ class Observer:
         self._settings = settings
         self._seen: set[tuple[str, int, int]] = set()
         self._next: dict[TopicPartition, int] = {}
+        self.missed = 0
+        """Records of events.collected that were truncated before they were read here."""
         self.records: dict[str, list[Any]] = {topic: [] for topic in KINDS}
 
     async def run(self) -> None:
@@ -49,6 +51,10 @@ class Observer:
             while any([await consumer.position(tp) < end for tp, end in ends.items()]):
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
                     self._take(tp, records)
+            for tp, end in ends.items():
+                if tp.topic == self._settings.topic("events.collected"):
+                    self.missed += max(0, end - self._next.get(tp, 0))
+                    self._next[tp] = max(end, self._next.get(tp, 0))
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Any]:
@@ -76,9 +82,11 @@ class Observer:
     def _take(self, tp: TopicPartition, records: list[Any]) -> None:
         topic = tp.topic.removeprefix(self._settings.topic_prefix)
         for record in records:
+            if topic == "events.collected":
+                self.missed += max(0, record.offset - self._next.get(tp, 0))
             place = (topic, tp.partition, record.offset)
             # A record without value is a tick of the gate's truncation.
             if place not in self._seen and record.value is not None:
                 self._seen.add(place)
                 self.records[topic].append(codec.decode(KINDS[topic], record.value))
-            self._next[tp] = record.offset + 1
+            self._next[tp] = max(record.offset + 1, self._next.get(tp, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -56,7 +57,7 @@ async def one(world: World) -> AsyncIterator[Worker]:
 @pytest.fixture
 async def client(one: Worker, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     judge = Judge(Policy(version=1, regime="opt_out", purposes=PURPOSES))
-    app = create_app(
+    app: Any = create_app(
         "profile",
         "",
         HANDLERS,

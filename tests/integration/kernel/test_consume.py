@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import asyncpg
 import pytest
@@ -57,7 +58,7 @@ class Recorder(BaseHandler):
         self.commits.append(offsets)
 
 
-def loop_of(settings: Settings, handler: Recorder, health: Health, **options: int) -> BatchLoop:
+def loop_of(settings: Settings, handler: Recorder, health: Health, **options: Any) -> BatchLoop:
     return BatchLoop(
         settings, group="test", topics=[TOPIC], handler=handler, stage="test", health=health, **options
     )
