@@ -127,7 +127,7 @@ async def under(fault: Fault, scene: Scene, chance: random.Random) -> None:
     offsets = invariants.Offsets(scene.world)
     offsets.last = scene.offsets
     watching = [asyncio.create_task(scene.observer.run()), asyncio.create_task(offsets.run())]
-    sending = asyncio.create_task(traffic.run())
+    sending = asyncio.create_task(traffic.run(pause=0.1))
     try:
         await asyncio.sleep(1)
         await fault(scene.world, chance)
