@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from services.ingest.domain import calls, masking
 from services.ingest.domain.calls import Call, Request, Text
@@ -19,7 +20,7 @@ MAX_TEXT = 1_000
 CONSENT_EVENT = "Segment Consent Preference Updated"
 
 
-class Collected(NamedTuple):
+class Collected(Struct, frozen=True, gc=False):
     """An event to store.
 
     ``identifiers``: their hashes, the routing id's first. ``categories``: those that its consent stamp
@@ -30,14 +31,6 @@ class Collected(NamedTuple):
     identifiers: list[bytes]
     categories: tuple[str, ...] | None
     masked: list[str]
-
-
-class _Subject(NamedTuple):
-    """What a call is about, beside who; which of them there are depends on its type."""
-
-    name: str | None = None
-    previous_id: str | None = None
-    group_id: str | None = None
 
 
 class Collector:
@@ -144,22 +137,20 @@ class Collector:
         return cleaned
 
 
-def _subject(call: Call, type_: str) -> _Subject:
+def _subject(call: Call, type_: str) -> tuple[str | None, str | None, str | None]:
+    """Name, previous id and group id: which of them there are depends on the type."""
     if type_ == calls.TRACK:
-        return _Subject(name=_required(call.event, "event"))
+        return _required(call.event, "event"), None, None
     if type_ == calls.IDENTIFY:
-        return _NO_SUBJECT
+        return None, None, None
     if type_ in (calls.PAGE, calls.SCREEN):
-        return _Subject(name=_text(call.name, "name"))
+        return _text(call.name, "name"), None, None
     if type_ == calls.GROUP:
-        return _Subject(group_id=_required(call.groupId, "groupId"))
+        return None, None, _required(call.groupId, "groupId")
     if type_ == calls.ALIAS:
         _required(call.userId, "userId")
-        return _Subject(previous_id=_required(call.previousId, "previousId"))
+        return None, _required(call.previousId, "previousId"), None
     raise BadRecord("unknown_type", f"$.type: expected one of {', '.join(sorted(calls.TYPES))}")
-
-
-_NO_SUBJECT = _Subject()
 
 
 def _text(value: Text, place: str, longest: int = MAX_TEXT) -> str | None:

@@ -91,6 +91,8 @@ def _numbered(raw: bytes, flat: bytes) -> bool:
         end = _DIGIT_RUN.match(flat, start).end()  # type: ignore[union-attr]
         if end - start > cards.ENDLESS or hides_number(digits[start:end]):
             return True
+        if flat[end : end + 2] == b"e0" and _EXPONENT.search(raw):
+            return True  # the last digits may be zeros, which stand in the exponent
         start = flat.find(_DIGITS, end)
     return False
 

@@ -42,6 +42,7 @@ class Shared:
 
     def __init__(self, request: Request, sender: Sender, *, harmless: bool) -> None:
         self.masked: list[str] = []
+        self._contexts: dict[bytes, tuple[bytes, tuple[str, ...] | None]] = {}  # SDKs repeat theirs
         self._context = self._members_of(request.context, "context", harmless)
         self._integrations = self._members_of(request.integrations, "integrations", harmless)
         self._ip = _text(truncated(sender.address) if sender.address else None)
@@ -61,7 +62,11 @@ class Shared:
 
         Of context and integrations the call's members come before the request's. Raises BadRecord.
         """
-        context, categories = self._context_of(call)
+        raw = as_object(call.context, "context")
+        stored = self._contexts.get(raw)
+        if stored is None:
+            stored = self._contexts[raw] = self._stored(raw)
+        context, categories = stored
         properties = as_object(call.properties, "properties")
         if call.category is not None:
             members = {"category": Raw(msgspec.json.encode(call.category))}
@@ -81,22 +86,19 @@ class Shared:
             parts.append(b'"integrations":' + integrations)
         return b"{" + b",".join(parts) + b"}", categories
 
-    def _context_of(self, call: Call) -> tuple[bytes, tuple[str, ...] | None]:
-        """The context as it is stored, and the categories that its consent stamp allows."""
-        raw = as_object(call.context, "context")
+    def _stored(self, raw: bytes) -> tuple[bytes, tuple[str, ...] | None]:
+        """A call's context as it is stored, and the categories that its consent stamp allows."""
         members = _members.decode(raw) if raw else {}
         changed = False
         if self._context:
             members = self._context | members
             changed = True
         ip = members.get("ip")
-        if ip is not None and ip != NULL:
-            members["ip"] = _cut(bytes(ip))
+        ip = self._ip if ip is None or bytes(ip) == b"null" else _cut(bytes(ip))
+        if ip is not None:
+            members["ip"] = ip
             changed = True
-        elif self._ip is not None:
-            members["ip"] = self._ip
-            changed = True
-        if self._user_agent is not None and members.get("userAgent", NULL) == NULL:
+        if self._user_agent is not None and bytes(members.get("userAgent", NULL)) == b"null":
             members["userAgent"] = self._user_agent
             changed = True
         consent = members.get("consent")

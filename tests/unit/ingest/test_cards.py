@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
 
 import pytest
@@ -39,14 +40,13 @@ def test_full_width_digits_are_digits(number: str) -> None:
 @given(NUMBERS, st.sampled_from(["/", "-", " / ", "."]), st.sampled_from([" ", ", ", " cvv ", "|"]))
 def test_expiry_and_code_go_with_the_number(number: str, slash: str, gap: str) -> None:
     masked, _ = cards.mask(f"paid {number} 12{slash}28{gap}737 thanks")
-    assert "12" not in masked.replace(number[-4:], "") and "737" not in masked.replace(number[-4:], "")
-    assert masked.endswith("thanks")
+    assert re.fullmatch(r"paid \[card \w+ \d{4}] thanks", masked)
 
 
 @given(NUMBERS.filter(lambda number: len(number) >= 15))
 def test_a_number_with_expiry_and_code_right_behind_it_does_not_hide(number: str) -> None:
     masked, kinds = cards.mask(f"{number}1228737")
-    assert kinds and number[:-4] not in masked and "737" not in masked.replace(number[-4:], "")
+    assert kinds == [cards.NUMBER] and re.fullmatch(r"\[card \w+ \d{4}]", masked)
 
 
 def test_a_number_between_other_digits_does_not_hide() -> None:
