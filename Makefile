@@ -5,7 +5,7 @@ LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hash
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status clean test test-fast check format bench faults lock
+.PHONY: help demo up down status clean test test-fast check check-static check-unit format bench faults lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,16 @@ test-fast: .venv/dev ## unit and contract tests
 	$(BIN)/pytest tests/unit tests/contract
 
 check: .venv/dev ## format, lint, types, import rules, schemas, unit tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-static check-unit
+
+check-static: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m services.kernel.codec --check
+
+check-unit: .venv/dev
 	$(BIN)/pytest tests/unit
 
 format: .venv/dev ## put the code into its format

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import asyncpg
 import psycopg
@@ -82,7 +83,8 @@ def migrate(settings: Settings, service: str) -> None:
     if not folder.is_dir():
         return
     address = (
-        f"postgresql+psycopg://{settings.postgres_user}:{settings.postgres_password}"
+        f"postgresql+psycopg://{quote(settings.postgres_user, safe='')}"
+        f":{quote(settings.postgres_password, safe='')}"
         f"@{settings.postgres_host}:{settings.postgres_port}/{settings.postgres_database}?schema={service}"
     )
     with psycopg.connect(
