@@ -19,7 +19,7 @@ from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import BadRecord, CandorError
 from services.kernel.permission import Stamp
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer, Message, partition_of
 
 TOPIC = "events.collected"
 STAGE = "ingest"
@@ -27,6 +27,8 @@ MAX_WRITTEN = 4_000_000
 """Bytes that one request may become: a batch's context stands in each of its events."""
 
 _HASHES = 20_000
+_HEADERS = 150
+"""Bytes of key and headers, about."""
 
 
 class UnknownKey(CandorError):
@@ -72,11 +74,12 @@ class Flow:
         request = calls.read_request(arrived.body, arrived.type)
         key = self._key(arrived.token, request.write_key)
         messages, dead = self._decide(arrived, request, key)
-        writing = [self._producer.produce(TOPIC, None, messages)] if messages else []
+        placed = _placed(messages, await self._producer.partitions(TOPIC))
+        writing = self._producer.forward(TOPIC, placed)
         if dead:
-            await asyncio.gather(*writing, self._dead_letters.send_messages(dead))
-        elif writing:
-            await writing[0]
+            await asyncio.gather(writing, self._dead_letters.send_messages(dead))
+        else:
+            await writing
         self._ok.inc(len(messages))
         self._dead.inc(len(dead))
         self._sizes.observe(len(request.calls))
@@ -148,6 +151,18 @@ def _message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: boo
     if gpc or collected.categories is not None:
         named.append((headers.STAMP, _stamp(collected.categories, gpc)))
     return Message(identifiers[0], codec.encode(collected.event), named)
+
+
+def _placed(messages: Sequence[Message], partitions: int) -> dict[int, tuple[list[Message], int]]:
+    """The events and about how many bytes they are, by partition: 0.5 µs an event, where the producer, which
+    also measures headers and tells offsets, takes 3."""
+    placed: dict[int, list[Message]] = {}
+    for message in messages:
+        placed.setdefault(partition_of(message[0] or b"", partitions), []).append(message)
+    return {
+        place: (part, sum([len(message[1] or b"") for message in part]) + _HEADERS * len(part))
+        for place, part in placed.items()
+    }
 
 
 @lru_cache(maxsize=4096)

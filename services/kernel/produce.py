@@ -161,7 +161,7 @@ class BatchProducer:
         return [(place, next(following[place])) for place in places]
 
     async def forward(self, topic: str, parts: Mapping[int, tuple[Sequence[Message], int]]) -> None:
-        """Write records that another topic held already: (records, about how many bytes) by partition.
+        """Write records whose place and size the caller knows: (records, about how many bytes) by partition.
 
         As :meth:`produce`, without what costs time for each record: no sizes, no offsets in return.
         """
