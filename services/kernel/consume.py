@@ -36,6 +36,10 @@ Batch: TypeAlias = dict[TopicPartition, list[Record]]
 log = logging.getLogger(__name__)
 
 
+class TopicLost(CandorError):
+    """A handler knows an offset behind the topic's end. Going on would pass over what comes until then."""
+
+
 class PartitionStopped(CandorError):
     """Raised by ``refuse`` for a record that must neither be handled nor passed over."""
 
@@ -116,6 +120,7 @@ class BatchLoop:
         self._idle_seconds = idle_seconds
         self._wake_when_idle = wake_when_idle
         self._session_seconds = session_seconds
+        self._limit = max_records
         self._dead_in_row = 0
         self._busy = asyncio.Lock()
         self._generation = 0
@@ -133,7 +138,7 @@ class BatchLoop:
                 async with self._consumer() as consumer:
                     delay = 0.2
                     await self._consume(consumer)
-            except (KafkaError, Outage, *OUTAGES) as error:
+            except (KafkaError, Outage, *OUTAGES, *RETRY) as error:
                 self._outage(error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5)
@@ -173,7 +178,7 @@ class BatchLoop:
         while True:
             generation = self._generation
             batch: Batch = await consumer.getmany(
-                timeout_ms=int(self._idle_seconds * 1000), max_records=self._max_records
+                timeout_ms=int(self._idle_seconds * 1000), max_records=self._limit
             )
             async with self._busy:
                 if self._failed is not None:
@@ -203,6 +208,8 @@ class BatchLoop:
         except (KafkaError, Outage, *OUTAGES) as error:
             self._outage(error)
             self._back(consumer, batch, fresh=False)
+            # What is too much for the time that a transaction has would be so again.
+            self._limit = max(1, self._limit // 2)
             await asyncio.sleep(0.3)
             return
         except PartitionStopped as stopped:
@@ -210,6 +217,7 @@ class BatchLoop:
             self._back(consumer, batch, fresh=False)
             return
         self._recovered()
+        self._limit = min(2 * self._limit, self._max_records)
         if not batch:
             return
         count = sum(map(len, batch.values()))
@@ -308,7 +316,14 @@ class BatchLoop:
             self._stopped.clear()
             try:
                 self._starts = {}
-                for tp, offset in (await self._handler.assigned(partitions)).items():
+                known = await self._handler.assigned(partitions)
+                ends = await consumer.end_offsets(list(known)) if known else {}
+                for tp, offset in known.items():
+                    if offset > ends[tp]:
+                        raise TopicLost(
+                            f"{tp.topic}, partition {tp.partition}, ends at {ends[tp]}, though records up to "
+                            f"{offset} were handled: the topic was created anew or has lost data"
+                        )
                     committed = await consumer.committed(tp)
                     self._starts[tp] = offset if committed is None else min(offset, committed)
                     consumer.seek(tp, self._starts[tp])

@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.kernel.health import Health
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import CandorError, Outage
-from services.kernel.postgres import OUTAGES
+from services.kernel.postgres import DATA, OUTAGES
 
 RETRY_SECONDS = 2
 """Retry-After of a 503."""
@@ -87,6 +87,11 @@ def _on_outage(request: Request[Any, Any, Any], error: Exception) -> Response[di
     )
     headers = {"Retry-After": str(RETRY_SECONDS)}
     return problem_response(Problem(503, "Not available now", "try again", headers=headers))
+
+
+def _on_data(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Postgres can't hold a value of the request."""
+    return problem_response(Problem(400, "Bad request", "a value is out of range"))
 
 
 def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
@@ -185,6 +190,7 @@ def create_app(
             HTTPException: _on_http,
             Outage: _on_outage,
             **dict.fromkeys(OUTAGES, _on_outage),
+            **dict.fromkeys(DATA, _on_data),
             Exception: _on_error,
         },
         openapi_config=OpenAPIConfig(

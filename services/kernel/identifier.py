@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 HASH_SIZE = 16
 USER_ID = "user_id"
 ANONYMOUS_ID = "anonymous_id"
 KINDS = (USER_ID, ANONYMOUS_ID)
+
+_CACHED = 50_000
+"""Values remembered: most events are of few people."""
+_BLOCKED = re.compile(
+    r"[0-]*|-1|null|nil|none|undefined|anonymous|unknown|nan|n/a|\[object object\]"
+    r"|([0-9a-f])\1{7}-\1{4}-\1{4}-\1{4}-\1{12}",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +47,14 @@ def normalise(value: str) -> str:
     """The form in which values are compared: Unicode NFC without surrounding white space."""
     value = value.strip()
     return value if value.isascii() else unicodedata.normalize("NFC", value)
+
+
+@lru_cache(maxsize=_CACHED)
+def is_blocked(value: str) -> bool:
+    """Whether the normalised value stands for nobody in particular (``undefined``, ``null``, ``0``, the empty
+    UUID, …), as broken clients send it for everybody. It must neither link people nor carry a decision of one
+    to others."""
+    return _BLOCKED.fullmatch(value) is not None
 
 
 class Hasher:

@@ -21,12 +21,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from services.kernel.outcome import CandorError
+from services.kernel.outcome import CandorError, Outage
 from services.kernel.settings import Settings
 
 SCOPES = ("consent:read", "consent:write", "profile:read", "segment:read", "segment:admin")
 KINDS = {"write": (), "server": ("consent:read", "consent:write", "profile:read"), "admin": SCOPES}
 """Kinds of keys with their scopes. write: public, for apps. server: secret, writes events and decisions."""
+
+
+MAX_TOKEN = 200
+"""Characters; nothing longer is a key."""
 
 
 class KeyProblem(CandorError):
@@ -46,7 +50,11 @@ class Key(Struct, frozen=True):
 
 
 class KeyRing:
-    """The live keys of the keyring file, looked up by token."""
+    """The live keys of the keyring file, looked up by token.
+
+    While the file can't be read the last known keys stay in force; where none were ever read, look-ups
+    raise Outage: to answer that a key is unknown would have SDKs throw their events away.
+    """
 
     def __init__(self, path: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -54,7 +62,7 @@ class KeyRing:
         self._checked = float("-inf")
         self._stamp: tuple[int, int] | None = None
         self._by_hash: dict[str, Key] = {}
-        self._by_token: dict[str, Key | None] = {}
+        self._by_token: dict[str, Key] = {}
 
     def write_key(self, token: str) -> Key | None:
         """The key with which events may be written, None when there is no such live key."""
@@ -70,24 +78,25 @@ class KeyRing:
         if now - self._checked > 1:
             self._checked = now
             self._refresh()
-        if token in self._by_token:
-            return self._by_token[token]
-        key = self._by_hash.get(_hash(token))
-        if len(self._by_token) < 10_000:
-            self._by_token[token] = key
+        key = self._by_token.get(token)
+        if key is None and len(token) <= MAX_TOKEN:
+            key = self._by_hash.get(_hash(token))
+            if key is not None:  # there are no more of these than there are keys
+                self._by_token[token] = key
         return key
 
     def _refresh(self) -> None:
         try:
             status = self._path.stat()
-        except FileNotFoundError:
-            self._by_hash, self._by_token, self._stamp = {}, {}, None
-            return
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            self._by_hash = {key.hash: key for key in _read(self._path)}
-            self._by_token = {}
-            self._stamp = stamp
+            stamp = (status.st_mtime_ns, status.st_ino)
+            if stamp != self._stamp:
+                self._by_hash = {key.hash: key for key in _read(self._path)}
+                self._by_token = {}
+                self._stamp = stamp
+        except (OSError, KeyProblem) as error:
+            if self._stamp is None:
+                self._checked = float("-inf")
+                raise Outage(f"the keyring can't be read: {type(error).__name__}") from error
 
 
 def create(path: Path, name: str, kind: str, source: str | None = None) -> str:

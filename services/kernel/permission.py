@@ -22,6 +22,8 @@ EVERY = "*"
 """Stands for every purpose, those that the policy names later included."""
 FOREVER = 1 << 62
 """The time before which a verdict holds when nothing is going to expire."""
+MAX_STAMP = 2048
+"""Bytes of a stamp: verdicts are cached by it."""
 _TIME = 8
 _FOREVER = FOREVER.to_bytes(_TIME, "big")
 _CACHED = 10_000
@@ -176,7 +178,9 @@ class Verdict(NamedTuple):
 
 def case(states: Iterable[bytes | None], stamp: bytes | None, now: bytes) -> Case:
     """What a verdict depends on: for the gate, which caches by it what it makes of a verdict. ``now`` is a
-    :func:`moment`. Takes 0.6 µs for two identifiers."""
+    :func:`moment`. Takes 0.6 µs for two identifiers. Raises BadRecord for a stamp of more than MAX_STAMP."""
+    if stamp is not None and len(stamp) > MAX_STAMP:
+        raise BadRecord("bad_header", "stamp")
     return (
         stamp,
         *[

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import asyncpg
 import psycopg
 import psycopg.sql
+from asyncpg.exceptions._base import DataError as UnsendableError  # what no column of that type can hold
 from yoyo import get_backend, read_migrations
 
 from services.kernel.outcome import Outage
@@ -27,6 +28,7 @@ Connection: TypeAlias = (
 OUTAGES: tuple[type[Exception], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
@@ -44,6 +46,7 @@ RETRY: tuple[type[Exception], ...] = (asyncpg.DeadlockDetectedError, asyncpg.Ser
 
 DATA: tuple[type[Exception], ...] = (
     asyncpg.DataError,
+    UnsendableError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.UntranslatableCharacterError,
 )

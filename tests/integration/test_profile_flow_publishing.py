@@ -249,3 +249,23 @@ async def test_many_marks_of_one_profile_are_one_publication(world: World, one: 
         assert len(await one.golden.messages(rows)) == 1
         await one.golden.published(connection, rows)
     assert await one.nothing_marked()
+
+
+async def test_a_record_too_large_for_the_topic_still_tells_of_a_withdrawn_purpose(
+    world: World, one: Worker
+) -> None:
+    """Without its facts, so that whoever is in a segment leaves it."""
+    for number in range(4):
+        await world.permit(
+            make_event(
+                world.clock, f"m{number}", type="identify", user_id="u1", traits={f"t{number}": "x" * 250_000}
+            )
+        )
+    await world.decide(world.user("u1"), denied=["marketing"])
+    async with running(one.loop(), *one.relays()):
+        await one.applied(4)
+        await one.published()
+    record = (await world.golden())[world.user("u1").hex()]
+    assert record.purposes == ["analytics"]
+    assert record.traits == b"{}"
+    assert record.user_ids == ["u1"]

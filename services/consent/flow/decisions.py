@@ -14,6 +14,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import asyncpg
+
 from services.consent import store
 from services.consent.domain import ledger, rule
 from services.consent.domain.ledger import Row, Terms
@@ -155,7 +157,11 @@ class Decisions:
         try:
             noted = await self._commit([change for submission in group for change in submission.changes])
         except Exception as error:
-            if len(group) > 1 and not isinstance(error, Outage):
+            # A group that takes too long does so, most likely, because of one whose linked ones are many.
+            alone = not isinstance(error, Outage) or isinstance(
+                error.__cause__, asyncpg.TransactionTimeoutError
+            )
+            if len(group) > 1 and alone:
                 for submission in group:
                     await self._settle([submission])
             else:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import Clock
 from services.kernel.events import IdentityLink
@@ -77,10 +79,6 @@ class GoldenRecords:
             if number % YIELD_EVERY == YIELD_EVERY - 1:
                 await asyncio.sleep(0)
             value = self._folded(profile, rows.version)
-            if len(value) > MAX_RECORD_BYTES:
-                metrics.RECORDS.labels("publish", "too_large").inc()
-                log.error("a golden record is too large to be published", extra={"bytes": len(value)})
-                continue
             outgoing.append((PROFILES, None, Message(profile_id(profile.root).encode(), value)))
         return outgoing
 
@@ -92,7 +90,14 @@ class GoldenRecords:
     def _folded(self, profile: Profile, version: int) -> bytes:
         states = self._view.get_many(member.id for member in profile.members)
         verdict = self._judge.judge(states, None, self._clock.now())
-        return codec.encode(fold(profile.root, profile.members, verdict.allowed, version))
+        record = fold(profile.root, profile.members, verdict.allowed, version)
+        value = codec.encode(record)
+        if len(value) <= MAX_RECORD_BYTES:
+            return value
+        # Whoever is in a segment must still leave it when a purpose is withdrawn.
+        metrics.RECORDS.labels("publish", "too_large").inc()
+        log.error("a golden record is published without facts: it is too large", extra={"bytes": len(value)})
+        return codec.encode(msgspec.structs.replace(record, traits=b"{}", activity={}))
 
 
 class Links:

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel.clock import SystemClock
-from services.kernel.consume import BaseHandler, Batch, BatchLoop, Record
+from services.kernel.consume import BaseHandler, Batch, BatchLoop, Record, TopicLost
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
@@ -218,3 +218,35 @@ async def test_the_handler_says_where_an_assignment_starts(
     await until(task, lambda: handler.commits)
     await stopped(task)
     assert handler.values == [b"7", b"8", b"9"]
+
+
+async def test_a_topic_shorter_than_what_was_handled_stops_the_process(
+    settings: Settings, producer: BatchProducer
+) -> None:
+    """Else its records would be passed over as handled until it is as long again."""
+
+    class Ahead(Recorder):
+        async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
+            return {tp: 11 for tp in partitions if tp.partition == 0}
+
+    await producer.produce(TOPIC, 0, numbered(10))
+    handler = Ahead()
+    with pytest.raises(TopicLost, match="partition 0, ends at 10"):
+        await asyncio.wait_for(loop_of(settings, handler, Health("test")).run(), 30)
+    assert handler.values == []
+
+
+async def test_batches_get_smaller_until_they_can_be_handled_in_time(
+    settings: Settings, producer: BatchProducer
+) -> None:
+    class Slow(Recorder):
+        def fault(self, records: list[Record]) -> None:
+            if len(records) > 10:
+                raise asyncpg.TransactionTimeoutError("terminating connection due to transaction timeout")
+
+    await producer.produce(TOPIC, 0, numbered(100))
+    handler = Slow()
+    task = asyncio.create_task(loop_of(settings, handler, Health("test"), max_records=64).run())
+    await until(task, lambda: len(handler.values) == 100)
+    await stopped(task)
+    assert handler.values == [b"%d" % number for number in range(100)]

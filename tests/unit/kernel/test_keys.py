@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import stat
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from services.kernel import keys
 from services.kernel.keys import KeyProblem, KeyRing
+from services.kernel.outcome import Outage
 from services.kernel.settings import Settings
 
 
@@ -64,8 +67,40 @@ def test_a_new_key_works_without_a_restart_though_it_was_asked_for_before(path: 
     assert ring.bearer(token) is not None
 
 
-def test_a_missing_keyring_knows_no_key(path: Path) -> None:
-    assert KeyRing(path).bearer("candor_x") is None
+def test_a_keyring_that_was_never_there_is_an_outage(path: Path) -> None:
+    """Not an unknown key: SDKs would throw their events away."""
+    ring = KeyRing(path)
+    for _ in range(2):
+        with pytest.raises(Outage):
+            ring.write_key("candor_x")
+    token = keys.create(path, "shop", "write", "shop-web")
+    assert ring.write_key(token) is not None
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("[{")])
+def test_a_keyring_that_is_gone_for_a_while_leaves_the_keys_in_force(
+    path: Path, spoil: Callable[[Path], object]
+) -> None:
+    watch = Watch()
+    token = keys.create(path, "shop", "write", "shop-web")
+    ring = KeyRing(path, monotonic=watch)
+    assert ring.write_key(token) is not None
+    spoil(path)
+    watch.time += 1.1
+    assert ring.write_key(token) is not None
+    assert ring.write_key("candor_other") is None
+
+
+def test_unknown_tokens_are_not_kept(path: Path) -> None:
+    keys.create(path, "shop", "write", "shop-web")
+    ring = KeyRing(path)
+    assert ring.bearer("x" * 100_000) is None
+    tracemalloc.start()
+    for number in range(2000):
+        assert ring.bearer(f"{number}" * 40) is None
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 20_000
 
 
 @pytest.mark.parametrize(
