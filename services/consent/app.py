@@ -57,7 +57,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
 
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
-        gate = Gate(view, Judge(policy), producer, dead_letters, truncation, clock)
+        hasher = settings.hasher()
+        gate = Gate(view, Judge(policy), hasher, producer, dead_letters, truncation, clock)
 
         app = create_app(
             SERVICE,
@@ -68,7 +69,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             cors=CORS,
             pool=pool,
             policy=policy,
-            hasher=settings.hasher(),
+            hasher=hasher,
             clock=clock,
             decisions=decisions,
             publications=publications,

@@ -19,7 +19,8 @@ from prometheus_client import REGISTRY
 from services.consent.flow.gate import GROUP
 from services.consent.flow.truncation import Truncation
 from services.kernel import codec, headers, topics
-from services.kernel.events import ConsentSignal, ConsentState, DeadLetter
+from services.kernel.events import ConsentSignal, ConsentState, DeadLetter, Event
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID
 from services.kernel.permission import Stamp
 from services.kernel.produce import BatchProducer, Message, partition_of
 from services.kernel.settings import Settings
@@ -174,6 +175,38 @@ async def test_a_signal_of_an_event_that_can_not_be_read_names_its_coordinates(
     [record] = await everything(bus, SIGNALS)
     assert codec.decode(ConsentSignal, record.value).message_id == f"{bus.topic(COLLECTED)}:5:0"
     assert not await everything(bus, "deadletters")
+
+
+async def test_no_signal_names_an_identifier_that_stands_for_nobody(
+    bus: Settings, producer: BatchProducer
+) -> None:
+    """A client that sends "undefined" beside every visitor's id must not make one person of them all."""
+    hash_ = bus.hasher()
+    nobody, denied = hash_(USER_ID, "undefined"), hash_(ANONYMOUS_ID, "denied")
+    user, device, previous = hash_(USER_ID, "u"), hash_(ANONYMOUS_ID, "a"), hash_(ANONYMOUS_ID, "null")
+
+    def sent(
+        ids: list[bytes], user: str, anonymous: str, was: str | None = None, gpc: bool = False
+    ) -> Message:
+        seen = Event(
+            user + anonymous, SOURCE, "track", "V", user, anonymous, was, None, 1, False, 1, 0, b"{}"
+        )
+        return collected(ids, codec.encode(seen), Stamp(gpc=True) if gpc else None)
+
+    states = [Message(denied, DENIED), Message(user, DENIED)]
+    await producer.produce(STATE, None, states)
+    async with gate_of(bus):
+        messages = [
+            sent([nobody, denied], "undefined", "denied"),
+            sent([nobody, device], "undefined", "a", gpc=True),
+            sent([nobody, hash_(ANONYMOUS_ID, "0")], "undefined", "0", gpc=True),
+            sent([user, device, hash_(USER_ID, "null"), previous], "u", "a", "null"),
+        ]
+        await producer.produce(COLLECTED, 0, messages)
+        await judged(bus)
+    signals = [codec.decode(ConsentSignal, record.value) for record in await everything(bus, SIGNALS)]
+    found = sorted((signal.kind, signal.identifiers) for signal in signals)
+    assert found == [("gpc", [device]), ("link", [user, device])]
 
 
 async def test_nothing_is_committed_before_its_signal_is_written(

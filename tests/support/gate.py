@@ -80,6 +80,7 @@ async def gate_of(settings: Settings, *, quiet_seconds: float | None = None) -> 
         gate = Gate(
             view,
             Judge(Policy.load(settings.policy)),
+            settings.hasher(),
             producer,
             DeadLetters(producer, clock, STAGE),
             Truncation(settings, GROUP, producer, quiet_seconds=quiet_seconds),

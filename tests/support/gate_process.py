@@ -47,6 +47,7 @@ async def main(settings: Settings, kind: type[BatchProducer]) -> None:
         gate = Gate(
             view,
             Judge(Policy.load(settings.policy)),
+            settings.hasher(),
             producer,
             DeadLetters(producer, clock, STAGE),
             Truncation(settings, GROUP, producer),

@@ -27,7 +27,7 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentSignal, Event
 from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
 from services.kernel.health import Health
-from services.kernel.identifier import HASH_SIZE, split
+from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Case, Judge, Verdict, case, moment
 from services.kernel.produce import BatchProducer, Message
@@ -96,6 +96,7 @@ class Gate(BaseHandler):
         self,
         view: View,
         judge: Judge,
+        hasher: Hasher,
         producer: BatchProducer,
         dead_letters: DeadLetters,
         truncation: Truncation,
@@ -104,6 +105,7 @@ class Gate(BaseHandler):
         self.truncation = truncation
         self._view = view
         self._judge = judge
+        self._hasher = hasher
         self._producer = producer
         self._dead_letters = dead_letters
         self._clock = clock
@@ -117,7 +119,8 @@ class Gate(BaseHandler):
         await self._view.barrier()
         with self._view.snapshot() as get:
             judged = self.judge(batch, get)
-        await self._producer.produce(SIGNALS, None, [_signal(*signal) for signal in judged.signals])
+        signals = [_signal(kind, record, self._hasher) for kind, record in judged.signals]
+        await self._producer.produce(SIGNALS, None, [signal for signal in signals if signal])
         await self._dead_letters.send(judged.dead)
         await self._producer.forward(PERMITTED, judged.permitted)
         self.truncation.judged(batch)
@@ -202,21 +205,39 @@ def _ruling(verdict: Verdict) -> Ruling:
     return Ruling(header, verdict.denied, signals)
 
 
-def _signal(kind: str, record: Record) -> Message:
-    """What consent must know of that record, though it may be dropped.
+def _signal(kind: str, record: Record, hasher: Hasher) -> Message | None:
+    """What consent must know of that record, though it may be dropped. None where nothing is left of it
+    without the identifiers that stand for nobody: through them a denial would reach everybody.
 
     Where the payload can't be read, the record's coordinates stand for the message id: the person's denial
     does not depend on it.
     """
     found = dict(record.headers)
+    identifiers = split(found[IDENTIFIERS])
     try:
-        message_id = codec.decode(Event, record.value).message_id
+        event = codec.decode(Event, record.value)
     except BadRecord:
         message_id = f"{record.topic}:{record.partition}:{record.offset}"
+    else:
+        message_id = event.message_id
+        blocked = _blocked(event, hasher)
+        identifiers = [identifier for identifier in identifiers if identifier not in blocked]
+    if len(identifiers) < (2 if kind == LINK else 1):
+        return None
     source = found[SOURCE].decode("utf-8", "replace")
-    identifiers = split(found[IDENTIFIERS])
     signal = ConsentSignal(kind, identifiers, source, message_id, int(found[STARTED]))
     return Message(record.key, codec.encode(signal))
+
+
+def _blocked(event: Event, hasher: Hasher) -> set[bytes]:
+    """Hashes of the event's identifiers that stand for nobody. A previous id may be of either kind."""
+    values = (
+        (USER_ID, event.user_id),
+        (ANONYMOUS_ID, event.anonymous_id),
+        (USER_ID, event.previous_id),
+        (ANONYMOUS_ID, event.previous_id),
+    )
+    return {hasher(kind, value) for kind, value in values if value and is_blocked(value)}
 
 
 def _why(error: Exception) -> Dead:

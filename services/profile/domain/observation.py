@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from functools import lru_cache
 from typing import Any
@@ -11,7 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from services.kernel.events import Event
-from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, Identifier, normalise
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, Identifier, is_blocked, normalise
 from services.kernel.outcome import BadRecord
 
 SUMMED = ("revenue", "total", "value")
@@ -23,11 +22,6 @@ EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, Overflow])
 
 _CACHED = 50_000
 """Values remembered: most events are of few people, and hashing and matching take 4 µs an event."""
-_BLOCKED = re.compile(
-    r"[0-]*|-1|null|nil|none|undefined|anonymous|unknown|nan|n/a|\[object object\]"
-    r"|([0-9a-f])\1{7}-\1{4}-\1{4}-\1{4}-\1{12}",
-    re.IGNORECASE,
-)
 
 
 class Link(Struct, frozen=True, gc=False):
@@ -40,7 +34,8 @@ class Link(Struct, frozen=True, gc=False):
 class Observation(Struct, frozen=True, gc=False):
     """What one event says. ``facet``: hash of ``identifier``, the routing id; times in µs.
 
-    ``traits``: JSON text by name, ``null`` removes; ``activity``: what the event counts under, if anything.
+    ``traits``: JSON text by name, ``null`` removes; one that readers could not decode, such as 1e999, is left
+    out and changes nothing. ``activity``: what the event counts under, if anything.
     """
 
     facet: bytes
@@ -71,10 +66,10 @@ def observe(event: Event, hasher: Hasher) -> Observation:
                 amounts = _amounts(properties)
         elif event.type == "identify":
             told = _IDENTIFY.decode(event.payload).traits or {}
-            traits = {name: bytes(value) for name, value in told.items()}
+            traits = {name: bytes(value) for name, value in told.items() if _can_be_read(value)}
         elif event.type in ("page", "screen"):
             activity = f"${event.type}"
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise BadRecord("bad_payload", type(error).__name__) from None
     return Observation(
         facet,
@@ -88,12 +83,6 @@ def observe(event: Event, hasher: Hasher) -> Observation:
         amounts,
         links,
     )
-
-
-@lru_cache(maxsize=_CACHED)
-def is_blocked(value: str) -> bool:
-    """Whether the value stands for nobody in particular, so that it must never link people."""
-    return _BLOCKED.fullmatch(value) is not None
 
 
 def _identify(event: Event, hasher: Hasher) -> tuple[bytes, Identifier, tuple[Link, ...]]:
@@ -142,6 +131,16 @@ class _Identify(Struct, gc=False):
 
 _TRACK = msgspec.json.Decoder(_Track, float_hook=Decimal)
 _IDENTIFY = msgspec.json.Decoder(_Identify)
+
+
+def _can_be_read(json: Raw) -> bool:
+    """Whether the text, whose form alone was looked at so far, has a value: no number beyond a double or of
+    more than 4,300 digits, no broken UTF-8. Decoding takes 0.3 µs, less than to look for what could fail."""
+    try:
+        msgspec.json.decode(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 def _amounts(properties: _Amounts) -> dict[str, Decimal]:

@@ -35,7 +35,7 @@ def gate() -> Gate:
     """Only its judging is used here, which touches neither view nor Kafka."""
     nothing = cast(Any, None)
     judge = Judge(Policy.load(ROOT / "deploy" / "policy.yaml"))
-    return Gate(nothing, judge, nothing, nothing, nothing, ManualClock())
+    return Gate(nothing, judge, nothing, nothing, nothing, nothing, ManualClock())
 
 
 def record(
