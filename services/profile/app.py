@@ -57,7 +57,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             settings,
             group="profile",
             topics=["events.permitted"],
-            handler=Applying(pool, view, judge, Reader(settings.hasher()), dead_letters, clock),
+            handler=Applying(pool, view, judge, Reader(settings.hasher()), producer, dead_letters, clock),
             stage=STAGE,
             health=health,
         )

@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel import headers
 from services.kernel.clock import DAY, HOUR
-from services.kernel.codec import encode
-from services.kernel.events import Event, GoldenRecord
+from services.kernel.codec import decode, encode
+from services.kernel.events import ConsentSignal, Event, GoldenRecord
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES, RETRY, TRANSACTION_SECONDS
 from services.kernel.produce import BatchProducer, Message
@@ -276,6 +276,43 @@ async def test_a_denial_of_any_identifier_of_the_event_drops_it(world: World, on
     async with running(one.loop()):
         await one.caught_up()
     assert await one.value("SELECT count(*) FROM facets") == 0
+
+
+async def test_the_link_of_a_dropped_event_is_told_to_consent(world: World, one: Worker) -> None:
+    """Else what the person does on the new device alone would pass."""
+    await one.claim([3])
+    await world.decide(world.user("u1"), denied=["*"])
+    ids: list[tuple[str, str | None]] = [("u1", "a1"), ("u1", "a1"), ("u1", "undefined"), ("u1", None)]
+    events = [
+        make_event(world.clock, f"m{n}", user_id=user, anonymous_id=anonymous)
+        for n, (user, anonymous) in enumerate([*ids, ("u2", "a2")])
+    ]
+    await world.permit(*events, partition=3)
+    await one.applying.handle(await one.waiting([3]))
+    [record] = await world.read("consent.signals")
+    signal = decode(ConsentSignal, record.value)
+    assert record.key == world.user("u1")
+    assert (signal.kind, signal.identifiers) == ("link", [world.user("u1"), world.anonymous("a1")])
+    assert (signal.source, signal.message_id) == ("web", "m0")
+    assert await one.value("SELECT count(*) FROM events") == 1
+
+
+async def test_nothing_is_committed_before_the_link_is_told(world: World, one: Worker) -> None:
+    class Failing(BatchProducer):
+        async def produce(self, *arguments: Any) -> list[tuple[int, int]]:
+            raise Outage("no broker")
+
+    await one.claim([3])
+    await world.decide(world.user("u1"), denied=["*"])
+    await world.permit(make_event(world.clock, "m1", user_id="u1", anonymous_id="a1"), partition=3)
+    batch = await one.waiting([3])
+    one.applying._producer = Failing(world.settings, "failing")
+    with pytest.raises(Outage):
+        await one.applying.handle(batch)
+    assert await one.value("SELECT next_offset FROM partitions WHERE partition = 3") == 0
+    one.applying._producer = world.producer
+    await one.applying.handle(batch)
+    assert len(await world.read("consent.signals")) == 1
 
 
 async def test_the_purposes_allowed_at_that_time_stay_with_the_event(world: World, one: Worker) -> None:

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from services.kernel import metrics
+from services.kernel import codec, metrics
 from services.kernel.clock import SECOND, Clock
 from services.kernel.consume import Batch, Record
 from services.kernel.deadletter import DeadLetters
+from services.kernel.events import ConsentSignal
 from services.kernel.outcome import Dead, Outage
 from services.kernel.permission import Judge
 from services.kernel.postgres import Connection, Pool
+from services.kernel.produce import BatchProducer, Message
 from services.kernel.relay import notify
 from services.kernel.view import View
 from services.profile import store
@@ -28,6 +30,7 @@ from services.profile.flow.reading import Readable, Reader, Reading
 from services.profile.store import CHANNEL, Claimed, Kept
 
 STAGE = "profile"
+SIGNALS = "consent.signals"
 MAX_ATTEMPTS = 20
 MAX_PAIRS = 200_000
 """Links remembered as known, 32 bytes each: their children need not be locked."""
@@ -35,10 +38,12 @@ MAX_PAIRS = 200_000
 
 @dataclass(slots=True)
 class _Applied:
-    """What one transaction did, to be counted once it is committed."""
+    """What one transaction did, to be counted once it is committed. ``signals``: links that dropped events
+    show, once for each set of identifiers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    signals: dict[tuple[bytes, ...], Message] = field(default_factory=dict)
     events: list[Readable] = field(default_factory=list)
     merges: int = 0
 
@@ -55,12 +60,20 @@ class Applying:
     """Handler of events.permitted."""
 
     def __init__(
-        self, pool: Pool, view: View, judge: Judge, reader: Reader, dead_letters: DeadLetters, clock: Clock
+        self,
+        pool: Pool,
+        view: View,
+        judge: Judge,
+        reader: Reader,
+        producer: BatchProducer,
+        dead_letters: DeadLetters,
+        clock: Clock,
     ) -> None:
         self._pool = pool
         self._view = view
         self._judge = judge
         self._reader = reader
+        self._producer = producer
         self._dead_letters = dead_letters
         self._clock = clock
         self._claimed: dict[int, Claimed] = {}
@@ -115,6 +128,8 @@ class Applying:
     async def _transaction(self, connection: Connection, reading: Reading, extra: set[bytes]) -> _Applied:
         applied = _Applied()
         allowed = await self._judged(reading.readable, applied)
+        if applied.signals:
+            await self._producer.produce(SIGNALS, None, list(applied.signals.values()))
         fresh = await self._deduplicated(connection, [item for item, _ in allowed], applied)
         forest = await self._applied(connection, fresh, extra)
         purposes = {id(item): names for item, names in allowed}
@@ -147,6 +162,8 @@ class Applying:
                 allowed.append((item, verdict.allowed))
                 continue
             applied.outcomes["dropped"] += 1
+            if verdict.split and item.seen.links:
+                _signal(item, applied)
             for purpose in verdict.denied:
                 applied.dropped[purpose, item.seen.source] += 1
         return allowed
@@ -226,6 +243,15 @@ class Applying:
         for (purpose, source), count in applied.dropped.items():
             metrics.DROPPED.labels(purpose, source).inc(count)
         metrics.MERGES.inc(applied.merges)
+
+
+def _signal(item: Readable, applied: _Applied) -> None:
+    """Consent must know the link though its event is dropped, else the denial would not follow the person."""
+    seen = item.seen
+    identifiers = seen.facet, *(link.child for link in seen.links)
+    if identifiers not in applied.signals:
+        signal = ConsentSignal("link", list(identifiers), seen.source, seen.message_id, seen.received_at)
+        applied.signals[identifiers] = Message(seen.facet, codec.encode(signal))
 
 
 def _kept(item: Readable, purposes: tuple[str, ...]) -> Kept:
