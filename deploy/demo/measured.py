@@ -63,7 +63,7 @@ class Measured:
     gate truncated them, which is most. ``refused``: message ids of dead letters. ``card_numbers``: how many
     were found, by topic. ``profiles``: newest golden record by profile id. ``transitions``: by partition, in
     the topic's order. ``answered``: when each probe got its 200, by user_id, on the subscriber's clock.
-    ``speed``: calls answered a second at full speed.
+    ``speed``: calls answered a second at full speed; ``steady``: calls a second while probes were measured.
     """
 
     sdk_errors: Sequence[str]
@@ -80,3 +80,4 @@ class Measured:
     memberships: Mapping[str, Membership]
     answered: Mapping[str, float]
     speed: float
+    steady: float

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import aiohttp
 import requests
@@ -21,7 +22,7 @@ from deploy.demo.checks import LOGS, Check
 from deploy.demo.ledger import Ledger
 from deploy.demo.measured import Measured, Membership
 from deploy.demo.plan import OptOut, Plan
-from deploy.demo.player import PROBE_RATE, STEADY_RATE, Player
+from deploy.demo.player import Player
 from deploy.demo.segments import SEGMENTS
 from deploy.demo.topics import Quiet, Reader, living_keys
 from services.kernel.outcome import CandorError
@@ -64,7 +65,7 @@ async def _main(settings: Settings, keys: Mapping[str, str], console: Console) -
         measured = await _play(play, settings, services, quiet, keys, console)
     account = Account(books, measured)
     found = checks.of(account)
-    screen.show(console, account, found, existing, STEADY_RATE + PROBE_RATE)
+    screen.show(console, account, found, existing)
     return books, found
 
 
@@ -82,7 +83,7 @@ async def _play(
     player = Player(services.url("ingest"), services.url("consent"), keys)
     async with Reader(settings, WATCHED) as reader, services.subscribe() as subscriber:
         with screen.progress(console) as bars:
-            acknowledged, answered, speed = await _acts(play, player, quiet, bars)
+            acted = await _acts(play, player, quiet, bars)
         await asyncio.to_thread(player.close)
         await quiet.reached()
         await reader.caught_up()
@@ -91,7 +92,7 @@ async def _play(
         grown = await reader.grown("events.collected")
     return Measured(
         sdk_errors=player.errors,
-        acknowledged=acknowledged,
+        acknowledged=acted.acknowledged,
         counts=counts(after - before),
         written=grown - records.ticks(reader.records["events.collected"]),
         collected=records.deliveries(reader.records["events.collected"], play.run),
@@ -102,30 +103,39 @@ async def _play(
         transitions=records.transitions(reader.records["segments.transitions"]),
         told=subscriber.told,
         memberships={key: Membership(was, await services.members(key)) for key, was in members.items()},
-        answered=answered,
-        speed=speed,
+        answered=acted.answered,
+        speed=acted.speed,
+        steady=acted.steady,
     )
 
 
-async def _acts(
-    play: Plan, player: Player, quiet: Quiet, bars: Progress
-) -> tuple[dict[str, int], dict[str, float], float]:
-    """The acts in order. Returns when each opt-out was acknowledged, when each probe had its 200, and how
-    many calls a second were answered at full speed."""
+class _Acted(NamedTuple):
+    """What the player measured itself: see Measured."""
+
+    acknowledged: dict[str, int]
+    answered: dict[str, float]
+    speed: float
+    steady: float
+
+
+async def _acts(play: Plan, player: Player, quiet: Quiet, bars: Progress) -> _Acted:
+    """The acts in order."""
     fast = bars.add_task("events", total=len(play.before) + len(play.after))
     seconds = await _full_speed(play.before, player, fast, bars)
-    leaving = bars.add_task("opt-outs at half time, people", total=len(play.opt_outs))
+    leaving = bars.add_task("opt-outs at half time", total=len(play.opt_outs))
     acknowledged = await _opt_out(play, player, True, leaving, bars)
     await quiet.reached()
     acknowledged |= await _opt_out(play, player, False, leaving, bars)
     seconds += await _full_speed(play.after, player, fast, bars)
     await quiet.reached()  # else freshness would measure how the rest of full speed is worked off
-    slow = bars.add_task("events, one by one", total=len(play.steady) + len(play.probes))
+    slow = bars.add_task("events, steadily", total=len(play.steady) + len(play.probes))
+    began = time.monotonic()
     _, answered = await asyncio.gather(
         asyncio.to_thread(player.play_steadily, play.steady, lambda number: bars.advance(slow, number)),
         asyncio.to_thread(player.probe, play.probes, lambda number: bars.advance(slow, number)),
     )
-    return acknowledged, answered, (len(play.before) + len(play.after)) / seconds
+    steady = (len(play.steady) + len(play.probes)) / (time.monotonic() - began)
+    return _Acted(acknowledged, answered, (len(play.before) + len(play.after)) / seconds, steady)
 
 
 async def _full_speed(calls: Sequence[Call], player: Player, task: TaskID, bars: Progress) -> float:

@@ -33,10 +33,10 @@ def progress(console: Console) -> Progress:
     return Progress(*columns, console=console)
 
 
-def show(console: Console, account: Account, checks: list[Check], existing: int, steady_rate: float) -> None:
+def show(console: Console, account: Account, checks: list[Check], existing: int) -> None:
     """Print the account. ``existing``: profiles that were there before this run."""
     console.print("\n[bold]What happened[/bold]")
-    for label, figure, note in _figures(account, existing, steady_rate):
+    for label, figure, note in _figures(account, existing):
         console.print(f"  {label:<31}{figure:>11}   {note}".rstrip(), markup=False)
     console.print(
         f"\n[bold]{'Segments':<21}{'before':>8}{'entered':>9}{'left':>7}{'members':>9}[/bold]   left by"
@@ -75,7 +75,7 @@ Stop   make down     Remove  make clean""")
         console.print(f"[bold green]All {len(checks)} checks passed[/bold green] in {took}.")
 
 
-def _figures(account: Account, existing: int, steady_rate: float) -> Iterator[tuple[str, str, str]]:
+def _figures(account: Account, existing: int) -> Iterator[tuple[str, str, str]]:
     measured, tried, fresh = account.measured, account.ledger.tried, account.freshness
     counts = measured.counts
     again = f"{account.sent_again:,} sent again by the SDK" if account.sent_again else ""
@@ -94,7 +94,11 @@ def _figures(account: Account, existing: int, steady_rate: float) -> Iterator[tu
     yield "accepted a second", f"{measured.speed:,.0f}", "one SDK client for each of two sources"
     if fresh:
         asked = f"{fresh.measured:,} of {fresh.asked:,} people"
-        yield "HTTP 200 → transition, p50", f"{fresh.p50:,.0f} ms", f"at {steady_rate:,.0f} events a second"
+        yield (
+            "HTTP 200 → transition, p50",
+            f"{fresh.p50:,.0f} ms",
+            f"at {measured.steady:,.0f} events a second",
+        )
         yield "                       p99", f"{fresh.p99:,.0f} ms", asked
 
 

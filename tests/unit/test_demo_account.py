@@ -87,6 +87,7 @@ def _measured(play: Plan, books: Ledger) -> Measured:
         },
         answered={str(call.arguments["user_id"]): 9.99 for call in play.probes},
         speed=3000.0,
+        steady=180.0,
     )
 
 
