@@ -200,13 +200,8 @@ class Relay:
                 batch = producer.create_batch()
                 add(batch, message)
             futures.append(await producer.send_batch(batch, self._settings.topic(topic), partition=partition))
-        try:
-            for future in futures:
-                await future
-        except KafkaError:
-            with contextlib.suppress(KafkaError):
-                await producer.abort_transaction()
-            raise
+        # What fails here is aborted by the broker when the next producer of this name begins.
+        await asyncio.gather(*futures)
         await producer.commit_transaction()
 
 
