@@ -19,7 +19,7 @@ import pytest
 from tests.faults import invariants
 from tests.faults.observer import Observer
 from tests.faults.traffic import Ledger, Traffic
-from tests.faults.world import World, world
+from tests.faults.world import PARTS, World, world
 
 SEED = int(os.environ.get("CANDOR_FAULT_SEED", "20261123"))
 ROUNDS = int(os.environ.get("CANDOR_FAULT_ROUNDS", "0"))
@@ -79,7 +79,7 @@ def kill(name: str) -> Fault:
 
 def pause(name: str) -> Fault:
     async def fault(world: World, chance: random.Random) -> None:
-        """Stopped past its session; a second process takes over; then the first wakes: a zombie."""
+        """Stopped past its session, so that its partitions are taken from it; then it wakes: a zombie."""
         service = world.services[name]
         service.signal(signal.SIGSTOP)
         await asyncio.sleep(SESSION_SECONDS + chance.uniform(2, 5))
@@ -87,6 +87,17 @@ def pause(name: str) -> Fault:
         await asyncio.sleep(2)
 
     return fault
+
+
+async def kill_each(world: World, chance: random.Random) -> None:
+    """kill -9 of each service in turn, in a random order."""
+    for name in chance.sample(PARTS, len(PARTS)):
+        await kill(name)(world, chance)
+
+
+async def pause_all(world: World, chance: random.Random) -> None:
+    """All that consume stand still at once, past their sessions, and wake as zombies."""
+    await asyncio.gather(*[pause(name)(world, chance) for name in PARTS if name != "ingest"])
 
 
 async def restart_broker(world: World, chance: random.Random) -> None:
@@ -104,11 +115,16 @@ async def restart_postgres(world: World, chance: random.Random) -> None:
     await asyncio.to_thread(world.postgres.start)
 
 
-FAULTS: dict[str, Fault] = {
-    **{f"kill {name}": kill(name) for name in ("ingest", "consent", "profile", "segment")},
-    **{f"pause {name}": pause(name) for name in ("consent", "profile", "segment")},
+SHORT: dict[str, Fault] = {
+    "kill each": kill_each,
+    "pause all": pause_all,
     "restart Kafka": restart_broker,
     "restart Postgres": restart_postgres,
+}
+LONG: dict[str, Fault] = {
+    **SHORT,
+    **{f"kill {name}": kill(name) for name in PARTS},
+    **{f"pause {name}": pause(name) for name in PARTS if name != "ingest"},
 }
 
 
@@ -150,9 +166,9 @@ async def under(fault: Fault, scene: Scene, chance: random.Random) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", SHORT)
 async def test_nothing_is_lost_doubled_or_leaked(scene: Scene, name: str) -> None:
-    await under(FAULTS[name], scene, random.Random(f"{SEED} {name}"))  # noqa: S311 - repeatable
+    await under(SHORT[name], scene, random.Random(f"{SEED} {name}"))  # noqa: S311 - repeatable
 
 
 @pytest.mark.timeout(7200)
@@ -160,6 +176,6 @@ async def test_nothing_is_lost_doubled_or_leaked(scene: Scene, name: str) -> Non
 async def test_long_random_rounds(scene: Scene) -> None:
     for number in range(ROUNDS):
         chance = random.Random(f"{SEED} round {number}")  # noqa: S311 - repeatable
-        name = chance.choice(sorted(FAULTS))
+        name = chance.choice(sorted(LONG))
         print(f"round {number}: {name}")
-        await under(FAULTS[name], scene, chance)
+        await under(LONG[name], scene, chance)
