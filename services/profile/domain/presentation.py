@@ -28,7 +28,7 @@ def record_shown(record: GoldenRecord) -> dict[str, Any]:
         "user_ids": record.user_ids,
         "anonymous_ids": record.anonymous_ids,
         "purposes": record.purposes,
-        "traits": msgspec.json.decode(record.traits),
+        "traits": _read(record.traits),
         "activity": {
             name: {
                 "count": activity.count,
@@ -48,7 +48,7 @@ def explained(members: Sequence[Member]) -> dict[str, Any]:
     names = {id: f"{facet.kind}:{facet.value}" for id, facet in members}
     return {
         name: {
-            "value": msgspec.json.decode(winner.value),
+            "value": _read(winner.value),
             "source": winner.source,
             "message_id": winner.message_id,
             "at": time_shown(winner.at),
@@ -58,8 +58,8 @@ def explained(members: Sequence[Member]) -> dict[str, Any]:
                 {
                     "source": source,
                     "identifier": names[facet],
-                    "first": {"value": msgspec.json.decode(first[2]), "at": time_shown(first[0])},
-                    "last": {"value": msgspec.json.decode(last[2]), "at": time_shown(last[0])},
+                    "first": {"value": _read(first[2]), "at": time_shown(first[0])},
+                    "last": {"value": _read(last[2]), "at": time_shown(last[0])},
                 }
                 for source, facet, first, last in facts(members, name)
             ],
@@ -102,7 +102,11 @@ def links_shown(members: Sequence[Member]) -> list[dict[str, Any]]:
 
 
 def event_shown(event: Event, purposes: str) -> dict[str, Any]:
-    """An applied event with the purposes that were allowed for it then."""
+    """An applied event with the purposes that were allowed for it then.
+
+    A payload that can't be decoded stands as text under ``payload``.
+    """
+    payload = _read(event.payload)
     return {
         "message_id": event.message_id,
         "source": event.source,
@@ -113,5 +117,13 @@ def event_shown(event: Event, purposes: str) -> dict[str, Any]:
         "timestamp": time_shown(event.timestamp),
         "received_at": time_shown(event.received_at),
         "purposes": purposes.split(","),
-        **msgspec.json.decode(event.payload, type=dict[str, Any]),
+        **(payload if isinstance(payload, dict) else {"payload": payload}),
     }
+
+
+def _read(json: bytes) -> Any:
+    """The value; the text itself where it has none that can be decoded, such as the number 1e999."""
+    try:
+        return msgspec.json.decode(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return json.decode(errors="replace")

@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from services.kernel.events import Cause, GoldenRecord, Transition
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, join
-from services.kernel.outcome import BadRecord
 from services.kernel.predicate import NEVER, Facts
 from services.segment.domain.definition import Catalog, Segment
 
@@ -58,18 +57,20 @@ class Judged(NamedTuple):
 
 
 class Person(NamedTuple):
-    """A golden record with what rules look at."""
+    """A golden record with what rules look at. ``readable``: whether its traits are an object that can be
+    decoded. One without is judged as having no traits, for its purposes must count all the same."""
 
     record: GoldenRecord
     facts: Facts
+    readable: bool = True
 
     @classmethod
     def of(cls, record: GoldenRecord) -> Person:
-        """Raises BadRecord("bad_traits")."""
         try:
-            return cls(record, Facts(msgspec.json.decode(record.traits, type=dict), record.activity))
+            traits = msgspec.json.decode(record.traits, type=dict)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise BadRecord("bad_traits", "expected a JSON object") from None
+            return cls(record, Facts({}, record.activity), readable=False)
+        return cls(record, Facts(traits, record.activity))
 
 
 def identifiers_of(record: GoldenRecord, profile_id: bytes, hasher: Hasher) -> bytes:
@@ -89,7 +90,7 @@ def memberships_of(catalog: Catalog, person: Person | None, now: int) -> tuple[s
     due = NEVER
     if person is None:
         return members, due
-    record, facts = person
+    record, facts, _ = person
     purposes = record.purposes
     for (key, purpose), test, condition in catalog.index.candidates(facts):
         if purpose not in purposes:

@@ -6,6 +6,7 @@ Postgres is the commit point: the Kafka offset is stored there with what follows
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ TOPIC = "profiles.state"
 STAGE = "segment"
 REVISITED = 300
 """Copies judged again in a transaction, during which the partition's new records wait."""
+
+log = logging.getLogger(__name__)
 
 
 class Arrival(NamedTuple):
@@ -160,9 +163,13 @@ class Judging(BaseHandler):
             labels = (change.transition.segment_key, direction, change.transition.reason)
             metrics.TRANSITIONS.labels(*labels).inc()
         now, age = self._clock.now(), metrics.EVENT_AGE.labels(STAGE)
+        unreadable = 0
         for arrival in arrivals:
             if arrival.person is not None:
                 age.observe((now - arrival.person.record.received_at) / 1_000_000)
+                unreadable += not arrival.person.readable
+        if unreadable:
+            log.warning("traits can not be read, judged as none", extra={"records": unreadable})
 
 
 def _person(value: bytes) -> Person:

@@ -34,7 +34,7 @@ async def explain(reader: Reader, segment: Segment, profile_id: bytes, now: int)
     if record["value"] is None:
         survivor = record["merged_into"]
         return {**shown, "gone": True, "merged_into": survivor.hex() if survivor else None}
-    golden, facts = Person.of(decode(GoldenRecord, record["value"]))
+    golden, facts, _ = Person.of(decode(GoldenRecord, record["value"]))
     condition = segment.condition
     holds, due = condition.judge(facts, now)
     allowed = segment.definition.purpose in golden.purposes

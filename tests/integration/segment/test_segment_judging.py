@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from services.kernel import codec
@@ -245,3 +246,13 @@ async def test_every_statement_is_sound(pool: Pool) -> None:
     for name, statement in SQL._statements.items():
         async with pool.acquire() as connection:
             assert await connection.prepare(statement), name
+
+
+async def test_withdrawal_reaches_who_has_traits_that_can_not_be_read(world: World) -> None:
+    await world.define("anyone", {"not": BERLIN})
+    traits = b'{"city": 1e999}'
+    assert await world.feed(msgspec.structs.replace(golden("ada"), traits=traits)) == 0
+    assert await world.members("anyone") == {profile("ada")}
+    await world.feed(msgspec.structs.replace(golden("ada", 2, purposes=["analytics"]), traits=traits))
+    assert await world.members("anyone") == set()
+    assert (await world.transitions())[-1].reason == "consent"

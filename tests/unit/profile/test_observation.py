@@ -98,6 +98,15 @@ def test_traits_come_from_identify_alone_and_keep_their_text() -> None:
 
 
 @pytest.mark.parametrize(
+    "value", [b"1e999", b"-1.8e308", b"1" * 4_301, b"1" * 400 + b".5", b'{"a": [1E400]}', b'"\xff"']
+)
+def test_a_trait_that_readers_could_not_decode_is_left_out(value: bytes) -> None:
+    payload = b'{"traits": {"a": 1, "b": %b, "c": 1e308, "d": %b}}' % (value, b"1" * 400)
+    told = seen(user_id="u", type="identify", payload=payload).traits
+    assert told == {"a": b"1", "c": b"1e308", "d": b"1" * 400}
+
+
+@pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"name": None}, "no_event_name"),
@@ -105,6 +114,7 @@ def test_traits_come_from_identify_alone_and_keep_their_text() -> None:
         ({"payload": b'{"properties": 7}'}, "bad_payload"),
         ({"payload": b'{"properties": {"x": ' + b"[" * 100_000}, "bad_payload"),
         ({"type": "identify", "payload": b'{"traits": []}'}, "bad_payload"),
+        ({"type": "identify", "payload": b'{"traits": {"\xff": 1}}'}, "bad_payload"),
     ],
 )
 def test_what_can_not_be_read_is_a_bad_record(fields: dict[str, Any], reason: str) -> None:

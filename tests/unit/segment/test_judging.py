@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from services.kernel.events import Cause, GoldenRecord
 from services.kernel.identifier import Hasher
-from services.kernel.outcome import BadRecord
 from services.kernel.predicate import NEVER
 from services.segment.domain.definition import Catalog, Definition, Segment
 from services.segment.domain.judging import Known, Occasion, Person, Standing, identifiers_of, judge
@@ -107,12 +106,19 @@ def test_any_history_alternates_without_a_gap_and_ends_where_the_rule_stands(his
     assert log == [(i + 1, i % 2 == 0) for i in range(len(log))]
 
 
-@pytest.mark.parametrize("traits", [b"", b"[]", b"{", b"1", b'{"a": \xff}', b"[" * 100_000])
-def test_traits_that_are_no_object_make_a_bad_record(traits: bytes) -> None:
-    record = msgspec.structs.replace(NOW_IN.record, traits=traits)
-    with pytest.raises(BadRecord) as caught:
-        Person.of(record)
-    assert caught.value.reason == "bad_traits"
+@pytest.mark.parametrize(
+    "traits",
+    [b"", b"[]", b"{", b"1", b'{"x": \xff}', b"[" * 100_000, b'{"x": 1e999}', b'{"x": %b}' % (b"1" * 4_301)],
+)
+def test_who_has_traits_that_can_not_be_read_has_none_but_keeps_the_purposes(traits: bytes) -> None:
+    known = Known(1, 1, standings={"s": IN})
+    who = Person.of(msgspec.structs.replace(NOW_IN.record, traits=traits))
+    assert (who.readable, who.facts.traits) == (False, {})
+    catalog = Catalog.of([segment(rule={"not": HAS})])
+    assert judge(catalog, "ab", who, known, Occasion(99, CAUSE), 100).transitions == []
+    withdrawn = Person.of(msgspec.structs.replace(who.record, purposes=[]))
+    _, (left,) = judge(catalog, "ab", withdrawn, known, Occasion(99, CAUSE), 100)
+    assert (left.member, left.reason) == (False, "consent")
 
 
 def test_identifiers_leave_out_the_profile_s_own_hash() -> None:
