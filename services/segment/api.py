@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from litestar import Request, delete, get, put
@@ -198,23 +199,39 @@ def _streamed(
     except ValueError:
         raise Problem(400, "Bad request", "expected a cursor such as 12.0.7") from None
     return Stream(
-        _events(streaming.follow(start, segment_key)),
+        _events(streaming.follow(start, segment_key), lambda: _may_read(request)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _events(items: AsyncIterator[Item]) -> AsyncIterator[bytes]:
-    """The WHATWG event stream format. An id without data moves the reader's cursor, and is no event."""
+def _may_read(request: Request[Any, Any, Any]) -> bool:
+    """Whether the request's key would pass now as it did when the stream began."""
+    try:
+        for guard in READ:
+            guard(request, request.route_handler)
+    except Problem:
+        return False
+    return True
+
+
+async def _events(items: AsyncGenerator[Item, None], allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """The WHATWG event stream format. An id without data moves the reader's cursor, and is no event.
+
+    Ends before the first item, heartbeats included, that the reader is no longer allowed to have.
+    """
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
-    async for item in items:
-        place = b"id: %s\n" % item.cursor.encode()
-        if item.kind == "heartbeat":
-            yield b": heartbeat\n%s\n" % place
-        elif item.kind == "reset":
-            yield b'%sevent: reset\ndata: {"cursor": "%s"}\n\n' % (place, item.cursor.encode())
-        else:
-            yield b"%sevent: transition\ndata: %s\n\n" % (place, item.data)
+    async with aclosing(items):
+        async for item in items:
+            if not allowed():
+                return
+            place = b"id: %s\n" % item.cursor.encode()
+            if item.kind == "heartbeat":
+                yield b": heartbeat\n%s\n" % place
+            elif item.kind == "reset":
+                yield b'%sevent: reset\ndata: {"cursor": "%s"}\n\n' % (place, item.cursor.encode())
+            else:
+                yield b"%sevent: transition\ndata: %s\n\n" % (place, item.data)
 
 
 HANDLERS = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -10,7 +12,7 @@ import pytest
 
 from services.kernel.health import Health
 from services.kernel.http import create_app
-from services.kernel.keys import KeyRing, create
+from services.kernel.keys import KeyRing, create, revoke
 from services.segment.api import HANDLERS
 from services.segment.domain.cursor import read_cursor
 from services.segment.flow.streaming import Streaming
@@ -21,8 +23,14 @@ DEFINITION = {"name": "Romans", "purpose": "marketing", "rule": ROME}
 
 
 @pytest.fixture
-async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
-    """The API with an admin key."""
+def stream(world: World) -> Streaming:
+    """Not run, except by a test that reads it."""
+    return Streaming(world.reader, Health("segment"), heartbeat=0.05, sweep=0.02)
+
+
+@pytest.fixture
+async def api(world: World, stream: Streaming) -> AsyncIterator[httpx.AsyncClient]:
+    """The API with an admin key; its keyring looks for changes at every call."""
     token = create(world.settings.keyring, "admin", "admin")
     health = Health("segment")
     app = create_app(
@@ -30,10 +38,10 @@ async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
         "",
         HANDLERS,
         health,
-        KeyRing(world.settings.keyring),
+        KeyRing(world.settings.keyring, monotonic=itertools.count(0, 2).__next__),
         catalogs=world.catalogs,
         reader=world.reader,
-        streaming=Streaming(world.reader, health),
+        streaming=stream,
         clock=world.clock,
         hasher=world.settings.hasher(),
         purposes=list(PURPOSES),
@@ -172,3 +180,35 @@ async def test_only_keys_with_the_scope_may(world: World, api: httpx.AsyncClient
             assert (await api.get(path, headers=sent)).status_code == status
         assert (await api.put("/v1/segments/x", json=DEFINITION, headers=sent)).status_code == status
         assert (await api.delete("/v1/segments/x", headers=sent)).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/v1/stream", "/v1/segments/rome/stream"])
+@pytest.mark.parametrize("how", ["revoked", "without the scope"])
+async def test_a_stream_ends_when_its_key_may_no_longer_read(
+    world: World, api: httpx.AsyncClient, stream: Streaming, path: str, how: str
+) -> None:
+    """The client gets its whole answer only once the stream has ended."""
+    await world.define("rome", ROME)
+    following = asyncio.create_task(stream.run())
+    answer = asyncio.create_task(api.get(f"{path}?cursor=0"))
+    async with asyncio.timeout(40):
+        while not stream._readers:
+            await asyncio.sleep(0.01)
+        await world.feed(golden("ada", city="Rome"))
+        await world.publish()
+        await asyncio.sleep(0.2)
+        assert not answer.done()
+        if how == "revoked":
+            revoke(world.settings.keyring, "admin")
+        else:
+            keyring = world.settings.keyring.read_text()
+            world.settings.keyring.write_text(keyring.replace('"segment:read"', '"consent:read"'))
+        await world.feed(golden("bob", city="Rome"))
+        await world.publish()
+        text = (await answer).text
+        while stream._readers:
+            await asyncio.sleep(0.01)
+    following.cancel()
+    assert ": heartbeat" in text
+    assert profile("ada") in text
+    assert profile("bob") not in text
