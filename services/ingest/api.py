@@ -18,6 +18,7 @@ import msgspec
 from services.ingest.domain.calls import TYPES
 from services.ingest.domain.inflate import MAX_BODY, Body
 from services.ingest.flow import Arrived, Flow, UnknownKey
+from services.ingest.outage import Outages
 from services.kernel.clock import Clock
 from services.kernel.http import RETRY_SECONDS
 from services.kernel.outcome import BadRecord, CandorError, Outage
@@ -66,13 +67,11 @@ class _Gone(CandorError):
 class Endpoint:
     """Answers the write-key paths; hands all others to ``rest``."""
 
-    def __init__(
-        self, flow: Flow, clock: Clock, rest: Application, on_outage: Callable[[Outage], None]
-    ) -> None:
+    def __init__(self, flow: Flow, clock: Clock, rest: Application, outages: Outages) -> None:
         self._flow = flow
         self._clock = clock
         self._rest = rest
-        self._on_outage = on_outage
+        self._outages = outages
         self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,13 +89,15 @@ class Endpoint:
         held = _Held(self)
         try:
             body = await held.body(receive, headers)
-            await self._flow.accept(_arrived(scope, headers, body, started))
+            met = self._outages.count
+            if await self._flow.accept(_arrived(scope, headers, body, started)):
+                self._outages.worked(met)
         except BadRecord as error:
             await _refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
         except UnknownKey as error:
             await _refuse(send, 401, "unknown_write_key", str(error))
         except Outage as error:
-            self._on_outage(error)
+            self._outages.met(error)
             await _refuse(send, 503, "not_available", "try again", _RETRY)
         except _Busy:
             await _refuse(send, 503, "busy", "try again", _RETRY)

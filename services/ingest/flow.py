@@ -65,8 +65,9 @@ class Flow:
         self._sizes = metrics.BATCH_RECORDS.labels(STAGE)
         self._age = metrics.EVENT_AGE.labels(STAGE)
 
-    async def accept(self, arrived: Arrived) -> None:
-        """Make the request's events durable; its bad ones become dead letters, as durable.
+    async def accept(self, arrived: Arrived) -> int:
+        """Make the request's events durable; its bad ones become dead letters, as durable. Returns how many
+        records it wrote.
 
         Raises UnknownKey, BadRecord for a request that can't be read ("too_large" where it breaks a limit),
         and Outage when it can't be made durable now.
@@ -84,6 +85,7 @@ class Flow:
         self._dead.inc(len(dead))
         self._sizes.observe(len(request.calls))
         self._age.observe((self._clock.now() - arrived.started) / SECOND)
+        return len(messages) + len(dead)
 
     def _key(self, *tokens: str | None) -> Key:
         for token in tokens:

@@ -96,7 +96,5 @@ async def test_an_outage_is_a_503_in_bounded_memory_and_passes(
         assert (await client.post("/v1/batch", content=b"{")).status_code == 400
         await asyncio.to_thread(broker.start)
         await _answered(client, 200, body)
-        async with asyncio.timeout(60):
-            while (await client.get("/health/ready")).status_code != 200:
-                await asyncio.sleep(0.1)
+        assert (await client.get("/health/ready")).status_code == 200
     assert service.stop() == 0
