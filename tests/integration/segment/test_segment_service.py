@@ -60,7 +60,7 @@ async def feed(producer: BatchProducer, *records: GoldenRecord) -> None:
     await producer.produce("profiles.state", None, messages)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """The condition's result once it is true."""
     async with asyncio.timeout(seconds):
         while not (result := await condition()):
