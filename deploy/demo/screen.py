@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.demo.account import Account
 from deploy.demo.checks import Check
@@ -21,15 +20,9 @@ Dates moved to end yesterday; gender, e-mail, browsing and opt-outs are made up
 """
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "")
-
-
 def progress(console: Console) -> Progress:
     """Bars that stay on the screen; on anything but a terminal only their last state is printed."""
-    columns = (TextColumn("  {task.description:<22}"), BarColumn(24), MofNCompleteColumn(), _Rate())
+    columns = (TextColumn("  {task.description:<22}"), BarColumn(24), MofNCompleteColumn())
     return Progress(*columns, console=console)
 
 

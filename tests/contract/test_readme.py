@@ -1,0 +1,34 @@
+"""The README names nothing that is not there: files, make targets, commands."""
+
+import re
+
+import pytest
+
+from services.cli import candor
+from services.kernel.settings import ROOT
+
+README = (ROOT / "README.md").read_text()
+PATHS = sorted(
+    set(re.findall(r"\]\(([^)#:]+)\)", README))
+    | set(re.findall(r"\b(?:tests|deploy|schemas|docs|services)/[\w./-]+\w", README))
+)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(PATHS) > 10
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`?\bmake ([a-z-]+)\b", README))))
+def test_every_make_target_exists(target: str) -> None:
+    assert target in TARGETS
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"\bcandor ([a-z]+)", README))))
+def test_every_command_exists(command: str) -> None:
+    assert command in candor.commands
