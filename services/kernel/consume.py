@@ -38,10 +38,6 @@ TOP_UP_MILLISECONDS = 4
 log = logging.getLogger(__name__)
 
 
-class TopicLost(CandorError):
-    """A handler knows an offset behind the topic's end. Going on would pass over what comes until then."""
-
-
 class PartitionStopped(CandorError):
     """Raised by ``refuse`` for a record that must neither be handled nor passed over."""
 
@@ -334,9 +330,11 @@ class BatchLoop:
                 ends = await consumer.end_offsets(list(known)) if known else {}
                 for tp, offset in known.items():
                     if offset > ends[tp]:
-                        raise TopicLost(
+                        # A broker that starts may say so for a moment. If it stays so, the topic was created
+                        # anew or has lost data: to go on would pass over what comes until that offset.
+                        raise Outage(
                             f"{tp.topic}, partition {tp.partition}, ends at {ends[tp]}, though records up to "
-                            f"{offset} were handled: the topic was created anew or has lost data"
+                            f"{offset} were handled"
                         )
                     committed = await consumer.committed(tp)
                     self._starts[tp] = offset if committed is None else min(offset, committed)
