@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from services.kernel import metrics
 from services.kernel.health import Health
@@ -27,6 +27,9 @@ from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
 """After so much silence the server ends the session that holds the lock, and a stand-by takes over."""
+
+_BROKEN: tuple[type[Exception], ...] = (AssertionError, IllegalOperation)
+"""What aiokafka raises when a transaction is to go on whose producer has failed meanwhile."""
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +104,8 @@ class Relay:
                 log.warning("relay was replaced while it was paused", extra={"relay": self._name})
             except RETRY:
                 continue
-            except (KafkaError, Outage, *OUTAGES) as error:
-                dependency = "kafka" if isinstance(error, KafkaError | Outage) else "postgres"
+            except (KafkaError, Outage, *_BROKEN, *OUTAGES) as error:
+                dependency = "kafka" if isinstance(error, (KafkaError, Outage, *_BROKEN)) else "postgres"
                 now = time.monotonic()
                 if outage_since is not None:
                     metrics.OUTAGE.labels(dependency).inc(now - outage_since)
@@ -155,7 +158,7 @@ class Relay:
                 await producer.start()
             yield producer
         finally:
-            with contextlib.suppress(KafkaError, TimeoutError):
+            with contextlib.suppress(KafkaError, TimeoutError, *_BROKEN):
                 async with asyncio.timeout(5):
                     await producer.stop()
 

@@ -99,8 +99,9 @@ class Service:
             return type(error).__name__
 
     def tail(self) -> str:
+        """The end of its log, without what aiokafka says again and again of a broker that is away."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join(lines[-25:])
+        return "\n".join([line for line in lines if '"logger": "aiokafka' not in line][-25:])
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -18,11 +18,9 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import KafkaError
 
 from services.kernel import topics
 from services.kernel.consume import Batch, Record
-from services.kernel.outcome import Outage
 from services.kernel.produce import BatchProducer, Message
 from services.kernel.settings import Settings
 
@@ -92,7 +90,7 @@ class Truncation:
                     while True:
                         await self.sweep(admin)
                         await asyncio.sleep(EVERY_SECONDS)
-            except (KafkaError, Outage, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is: the gate must go on, and it is tried again
                 log.warning("judged events stay for now", extra={"why": type(error).__name__})
 
     async def sweep(self, admin: AIOKafkaAdminClient) -> None:
