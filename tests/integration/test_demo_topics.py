@@ -70,7 +70,7 @@ async def test_it_is_not_quiet_while_a_group_is_behind(
     waiting = asyncio.create_task(Quiet(settings).reached())
     assert await asyncio.wait({waiting}, timeout=1) == (set(), {waiting})
     await consumer.commit({partition: 3})
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     await consumer.commit({partition: 1})
     monkeypatch.setattr(topics, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(NotQuiet, match=r"profile 2 behind in .*events\.permitted"):
