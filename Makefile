@@ -55,7 +55,7 @@ faults: .venv/dev ## more rounds of the fault tests: processes killed and paused
 	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} $(BIN)/pytest tests/faults
 
 lock: .venv/dev ## lock the newest packages that requirements/*.in allow
-	for part in runtime demo dev fixtures; do $(LOCK) --upgrade requirements/$$part.in -o requirements/$$part.txt; done
+	for part in runtime demo dev; do $(LOCK) --upgrade requirements/$$part.in -o requirements/$$part.txt; done
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -88,7 +88,7 @@ class BatchLoop:
     """Runs one handler over the topics of one consumer group until cancelled.
 
     ``max_records`` bounds a batch; ``dead_in_row`` batches consisting of dead letters only, counted in
-    records, stop the process. ``woken`` (optional) calls the handler with an empty batch when it is set.
+    records, stop the process.
     """
 
     def __init__(
@@ -103,7 +103,6 @@ class BatchLoop:
         max_records: int = 2000,
         dead_in_row: int = 1000,
         idle_seconds: float = 0.5,
-        wake_when_idle: bool = False,
         session_seconds: float = 15,
     ) -> None:
         self._settings = settings
@@ -116,7 +115,6 @@ class BatchLoop:
         self._max_records = max_records
         self._dead_limit = dead_in_row
         self._idle_seconds = idle_seconds
-        self._wake_when_idle = wake_when_idle
         self._session_seconds = session_seconds
         self._limit = max_records
         self._dead_in_row = 0
@@ -182,7 +180,7 @@ class BatchLoop:
                 if generation != self._generation:
                     self._back(consumer, batch, fresh=True)
                     continue
-                if batch or self._wake_when_idle:
+                if batch:
                     await self._process(consumer, batch)
             if batch:
                 idle_since = time.monotonic()
@@ -212,9 +210,8 @@ class BatchLoop:
         try:
             dead = await self._handle(batch)
             offsets = {tp: records[-1].offset + 1 for tp, records in batch.items()}
-            if offsets:
-                await consumer.commit(offsets)
-                await self._handler.committed(offsets)
+            await consumer.commit(offsets)
+            await self._handler.committed(offsets)
         except (KafkaError, Outage, *OUTAGES) as error:
             self._outage(error)
             self._back(consumer, batch, fresh=False)
@@ -228,8 +225,6 @@ class BatchLoop:
             return
         self._recovered()
         self._limit = min(2 * self._limit, self._max_records)
-        if not batch:
-            return
         count = sum(map(len, batch.values()))
         metrics.BATCH_DURATION.labels(self._stage).observe(time.monotonic() - started)
         metrics.BATCH_RECORDS.labels(self._stage).observe(count)
