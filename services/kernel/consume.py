@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError, RecordTooLargeError
 from aiokafka.structs import ConsumerRecord
 
 from services.kernel import metrics
+from services.kernel.closing import close
 from services.kernel.health import Health
 from services.kernel.outcome import BadRecord, CandorError, Dead, Outage, TooManyDead
 from services.kernel.postgres import DATA, OUTAGES, RETRY
@@ -165,9 +166,7 @@ class BatchLoop:
             await consumer.start()
             yield consumer
         finally:
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(10):
-                    await consumer.stop()
+            await close(consumer, 10)
 
     async def _consume(self, consumer: Any) -> None:
         idle_since = time.monotonic()

@@ -7,7 +7,6 @@ Each partition has a lane: what callers hand in while a batch is on its way goes
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import zlib
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from services.kernel.closing import close
 from services.kernel.outcome import BadRecord, Outage
 from services.kernel.settings import Settings
 
@@ -324,9 +324,7 @@ class BatchProducer:
 
     async def _close(self, producer: AIOKafkaProducer | None) -> None:
         if producer is not None:
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(5):
-                    await producer.stop()
+            await close(producer)
 
     def _alive(self) -> Any:
         if self._producer is None:

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from services.kernel import metrics
+from services.kernel.closing import close
 from services.kernel.health import Health
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
@@ -158,9 +159,7 @@ class Relay:
                 await producer.start()
             yield producer
         finally:
-            with contextlib.suppress(KafkaError, TimeoutError, *_BROKEN):
-                async with asyncio.timeout(5):
-                    await producer.stop()
+            await close(producer)
 
     async def _publish(self, connection: Any, producer: Any) -> None:
         while True:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from services.kernel import codec, headers
+from services.kernel.closing import close
 from services.kernel.events import RECORDS, Record
 from services.kernel.identifier import HASH_SIZE, split
 from services.kernel.outcome import BadRecord, CandorError, Outage
@@ -63,8 +64,7 @@ async def tail(
     except (KafkaError, OSError) as error:
         raise Outage(f"Kafka at {settings.kafka}: {error or type(error).__name__}") from error
     finally:
-        with suppress(KafkaError):
-            await consumer.stop()
+        await close(consumer)
 
 
 def shown(record: Any, kind: type[Record]) -> dict[str, Any]:

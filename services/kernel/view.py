@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
 from services.kernel import metrics
+from services.kernel.closing import close
 from services.kernel.health import Health
 from services.kernel.outcome import BadRecord, Outage
 from services.kernel.settings import Settings
@@ -171,10 +172,8 @@ class View:
             yield consumer
         finally:
             self._consumer = self._client = None
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(5):
-                    await consumer.stop()
-            await client.close()
+            await close(consumer)
+            await close(client)
 
     async def _start_positions(self, client: AIOKafkaClient) -> dict[TopicPartition, int]:
         cluster, topic_id, count = await identity(client, self._topic)

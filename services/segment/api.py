@@ -178,7 +178,7 @@ async def stream(
     """Transitions of all segments as server-sent events `transition`, from now on, from `Last-Event-ID`, or
     from `cursor`. Every entry and exit in its order per profile, without gap; `id` is the cursor after it. An
     event `reset` says that the cursor is older than what is kept: take a new snapshot."""
-    return _streamed(request, state.streaming, cursor, None)
+    return await _streamed(request, state.streaming, cursor, None)
 
 
 @get("/v1/segments/{key:str}/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
@@ -187,10 +187,10 @@ async def segment_stream(
 ) -> Stream:
     """The transitions of one segment, as in `/v1/stream`."""
     segment = await _segment(state, key)
-    return _streamed(request, state.streaming, cursor, segment.key)
+    return await _streamed(request, state.streaming, cursor, segment.key)
 
 
-def _streamed(
+async def _streamed(
     request: Request[Any, Any, Any], streaming: Streaming, cursor: str | None, segment_key: str | None
 ) -> Stream:
     given = request.headers.get("last-event-id") or cursor
@@ -198,8 +198,10 @@ def _streamed(
         start = read_cursor(given) if given else None
     except ValueError:
         raise Problem(400, "Bad request", "expected a cursor such as 12.0.7") from None
+    items = streaming.follow(start, segment_key)
+    first = await anext(items)  # an outage is still an answer of its own, not a stream that breaks off
     return Stream(
-        _events(streaming.follow(start, segment_key), lambda: _may_read(request)),
+        _events(first, items, lambda: _may_read(request)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -215,23 +217,29 @@ def _may_read(request: Request[Any, Any, Any]) -> bool:
     return True
 
 
-async def _events(items: AsyncGenerator[Item, None], allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def _events(
+    first: Item, items: AsyncGenerator[Item, None], allowed: Callable[[], bool]
+) -> AsyncIterator[bytes]:
     """The WHATWG event stream format. An id without data moves the reader's cursor, and is no event.
 
     Ends before the first item, heartbeats included, that the reader is no longer allowed to have.
     """
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
     async with aclosing(items):
+        yield _event(first)
         async for item in items:
             if not allowed():
                 return
-            place = b"id: %s\n" % item.cursor.encode()
-            if item.kind == "heartbeat":
-                yield b": heartbeat\n%s\n" % place
-            elif item.kind == "reset":
-                yield b'%sevent: reset\ndata: {"cursor": "%s"}\n\n' % (place, item.cursor.encode())
-            else:
-                yield b"%sevent: transition\ndata: %s\n\n" % (place, item.data)
+            yield _event(item)
+
+
+def _event(item: Item) -> bytes:
+    place = b"id: %s\n" % item.cursor.encode()
+    if item.kind == "heartbeat":
+        return b": heartbeat\n%s\n" % place
+    if item.kind == "reset":
+        return b'%sevent: reset\ndata: {"cursor": "%s"}\n\n' % (place, item.cursor.encode())
+    return b"%sevent: transition\ndata: %s\n\n" % (place, item.data)
 
 
 HANDLERS = [

@@ -130,8 +130,10 @@ class Streaming:
         they are published. Begins with a heartbeat; ends when the reader is too slow for its buffer, or when
         the stream is closed.
 
-        Raises Outage when Postgres can't be read.
+        Raises Outage when Postgres can't be read; before the first item also where nothing was read yet.
         """
+        if self._tail is None:
+            raise Outage("the stream is starting")
         try:
             published = await self._store.published()
             start = dict(published if cursor is None else cursor)
@@ -155,15 +157,14 @@ class Streaming:
     async def _history(self, cursor: Cursor, segment_key: str | None) -> AsyncIterator[Item]:
         """From Postgres up to the tail; moves the cursor along."""
         while True:
-            if self._tail is None:
-                raise Outage("the stream is starting")
-            page = _page(cursor, self._tail)
+            tail = self._tail or {}
+            page = _page(cursor, tail)
             if not page:
                 return
             rows = await self._store.transitions(cursor, page, segment_key)
             kept = await self._store.oldest_kept()
             if any(cursor.get(partition, 0) < position for partition, position in kept.items()):
-                cursor |= self._tail
+                cursor |= tail
                 yield Item("reset", write_cursor(cursor))
                 continue
             for row in rows:

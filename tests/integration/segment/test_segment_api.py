@@ -182,6 +182,11 @@ async def test_only_keys_with_the_scope_may(world: World, api: httpx.AsyncClient
         assert (await api.delete("/v1/segments/x", headers=sent)).status_code == status
 
 
+async def test_a_stream_that_can_not_begin_yet_says_so(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/v1/stream")
+    assert (answer.status_code, answer.headers["retry-after"].isdigit()) == (503, True)
+
+
 @pytest.mark.parametrize("path", ["/v1/stream", "/v1/segments/rome/stream"])
 @pytest.mark.parametrize("how", ["revoked", "without the scope"])
 async def test_a_stream_ends_when_its_key_may_no_longer_read(
@@ -190,8 +195,10 @@ async def test_a_stream_ends_when_its_key_may_no_longer_read(
     """The client gets its whole answer only once the stream has ended."""
     await world.define("rome", ROME)
     following = asyncio.create_task(stream.run())
-    answer = asyncio.create_task(api.get(f"{path}?cursor=0"))
     async with asyncio.timeout(40):
+        while stream._tail is None:
+            await asyncio.sleep(0.01)
+        answer = asyncio.create_task(api.get(f"{path}?cursor=0"))
         while not stream._readers:
             await asyncio.sleep(0.01)
         await world.feed(golden("ada", city="Rome"))
