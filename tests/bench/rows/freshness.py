@@ -38,9 +38,10 @@ def run(bench: Bench, ours: Candor, workload: Workload, calls: Iterator[Call]) -
     warm = requests.part(folder, workload, calls, count // 10, BATCH, "paced-warm")
     part = requests.part(folder, workload, calls, count, BATCH, "paced")
     hops = asyncio.run(_hops(bench, warm, part))
-    before = asyncio.run(stages.ends(ours.settings))
+    before, batched = asyncio.run(stages.ends(ours.settings)), stages.batches(ours)
     with bench.measured("freshness", ours.pids, part.events) as cpu:
         sse = asyncio.run(_transitions(ours, warm, part))
+    records = stages.records_per_batch(batched, stages.batches(ours))
     delays = asyncio.run(stages.delays(ours.settings, before))
     by_stage = {
         name: [round(_quantile(each, share)) for share in (0.5, 0.99)] for name, each in delays.items()
@@ -55,6 +56,7 @@ def run(bench: Bench, ours: Candor, workload: Workload, calls: Iterator[Call]) -
             events_per_second=EVENTS_PER_SECOND,
             batch=BATCH,
             by_stage_p50_p99=by_stage,
+            records_per_batch=records,
             cpu_us_per_event=cpu,
         )
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 
+import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.kernel import codec
 from services.kernel.events import GoldenRecord, Transition
 from services.kernel.headers import STARTED, value
 from services.kernel.settings import Settings
-from tests.bench.candor import partitions
+from tests.bench.candor import Candor, partitions
 
 TOPICS = ("events.permitted", "profiles.state", "segments.transitions")
 Ends = Mapping[TopicPartition, int]
@@ -56,6 +59,31 @@ async def delays(settings: Settings, since: Ends) -> dict[str, list[float]]:
             if cause is not None and (cause.partition, cause.offset) in golden:
                 found["segment"].append(judged - golden[cause.partition, cause.offset])
     return found
+
+
+Batches = Counter[tuple[str, str]]
+
+
+def batches(ours: Candor) -> Batches:
+    """By stage: how many batches there were, and records in them, since its process started."""
+    found: Batches = Counter()
+    for service in ours.services.values():
+        text = httpx.get(f"{service.url}/metrics").raise_for_status().text
+        for family in text_string_to_metric_families(text):
+            if family.name == "candor_batch_records":
+                for sample in family.samples:
+                    found[sample.labels["stage"], sample.name.rpartition("_")[2]] += int(sample.value)
+    return found
+
+
+def records_per_batch(before: Batches, after: Batches) -> dict[str, float]:
+    """By stage that had any batches meanwhile; an average."""
+    counts = {stage: after[stage, "count"] - before[stage, "count"] for stage, _ in after}
+    return {
+        stage: round((after[stage, "sum"] - before[stage, "sum"]) / count, 1)
+        for stage, count in counts.items()
+        if count
+    }
 
 
 async def _records(settings: Settings, since: Ends) -> AsyncIterator[ConsumerRecord]:
