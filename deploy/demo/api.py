@@ -173,7 +173,7 @@ def counts(samples: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> Co
         accepted=total("candor_records_total", stage="ingest"),
         applied=records("profile", "applied"),
         repeats=records("profile", "duplicate"),
-        dropped=records("gate", "drop") + records("profile", "dropped"),
+        dropped=records("gate", "dropped") + records("profile", "dropped"),
         bad=total("candor_dead_letters_total"),
         masked=total("candor_masked_total"),
     )

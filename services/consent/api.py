@@ -20,7 +20,8 @@ from litestar.params import FromPath, QueryParameter
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
-from services.consent.flow.decisions import Decide, Decisions
+from services.consent.flow.changes import Decide
+from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
 from services.kernel.clock import Clock

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.consent.api import CORS, HANDLERS
 from services.consent.control import plan
-from services.consent.flow.decisions import Decisions
+from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
@@ -39,7 +39,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
     await topics.ensure(settings)
     await asyncio.to_thread(migrate, settings, SERVICE)
     async with AsyncExitStack() as stack:
-        pool = await connect(settings, SERVICE)
+        pool = await connect(settings, SERVICE, transaction_seconds=TRANSACTION_SECONDS)
         stack.push_async_callback(pool.close)
         producer = BatchProducer(settings, f"candor-{SERVICE}")
         await producer.start()

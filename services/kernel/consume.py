@@ -17,72 +17,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, RecordTooLargeError
-from aiokafka.structs import ConsumerRecord
 
 from services.kernel import metrics
 from services.kernel.closing import close
+from services.kernel.handler import Batch, Handler, PartitionStopped
 from services.kernel.health import Health
-from services.kernel.outcome import BadRecord, CandorError, Dead, Outage, TooManyDead
+from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
 from services.kernel.postgres import DATA, OUTAGES, RETRY
 from services.kernel.settings import Settings
-
-Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
-Batch: TypeAlias = dict[TopicPartition, list[Record]]
 
 TOP_UP_MILLISECONDS = 4
 
 log = logging.getLogger(__name__)
-
-
-class PartitionStopped(CandorError):
-    """Raised by ``refuse`` for a record that must neither be handled nor passed over."""
-
-    def __init__(self, record: Record, why: Dead) -> None:
-        super().__init__(f"{why.reason} at offset {record.offset}")
-        self.partition = TopicPartition(record.topic, record.partition)
-
-
-class Handler(Protocol):
-    """What a stage does with its records. Topic names in TopicPartition are the cluster's (prefixed)."""
-
-    async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        """Called before the first record of newly assigned partitions; the offsets up to which the handler
-        itself knows them done. They start there, or at Kafka's commit where that is earlier: an operator
-        may have put it back."""
-        ...
-
-    async def handle(self, batch: Batch) -> int:
-        """Do all that the records require, durably. Returns how many of them became dead letters.
-
-        May be called again with the same records; must not be half done when it raises.
-        """
-        ...
-
-    async def refuse(self, record: Record, why: Dead) -> None:
-        """Put that one record aside for good, durably: handling it fails whatever is done.
-
-        Raises PartitionStopped where records of that topic must not be passed over.
-        """
-        ...
-
-    async def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Called after the commit with the next offset of each partition."""
-        ...
-
-
-class BaseHandler:
-    """The defaults of a handler that keeps no offsets of its own."""
-
-    async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {}
-
-    async def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        return None
 
 
 class BatchLoop:

@@ -56,7 +56,9 @@ TRANSACTION_SECONDS = 5
 """The server ends any transaction after this: what a paused worker judged can not be committed later."""
 
 
-async def connect(settings: Settings, service: str, *, size: int = 10) -> Pool:
+async def connect(
+    settings: Settings, service: str, *, size: int = 10, transaction_seconds: int = TRANSACTION_SECONDS
+) -> Pool:
     """A pool whose connections see the service's schema and whose transactions the server bounds."""
     pool = await asyncpg.create_pool(
         host=settings.postgres_host,
@@ -70,7 +72,7 @@ async def connect(settings: Settings, service: str, *, size: int = 10) -> Pool:
         server_settings={
             "search_path": service,
             "application_name": f"candor-{service}",
-            "transaction_timeout": f"{TRANSACTION_SECONDS}s",
+            "transaction_timeout": f"{transaction_seconds}s",
             "timezone": "UTC",
             "jit": "off",
         },

@@ -72,7 +72,7 @@ def shown(record: Any, kind: type[Record]) -> dict[str, Any]:
     return {
         "partition": record.partition,
         "offset": record.offset,
-        "key": _text(record.key),
+        "key": None if record.key is None else _hash_or_text(record.key),
         "headers": {name: _header(name, value) for name, value in record.headers},
         "value": _value(record.value, kind),
     }
@@ -93,7 +93,7 @@ def _plain(name: str, value: Any) -> Any:
         if name in _JSON:
             with suppress(msgspec.DecodeError, UnicodeError):
                 return msgspec.json.decode(value)
-        return _text(value)
+        return _hash_or_text(value)
     if isinstance(value, list):
         return [_plain(name, item) for item in value]
     return value
@@ -105,13 +105,15 @@ def _header(name: str, value: bytes) -> Any:
     return _text(value)
 
 
-def _text(data: bytes | None) -> str | None:
+def _text(data: bytes) -> str:
     """UTF-8 where it is printable text, else hexadecimal."""
-    if data is None:
-        return None
-    if len(data) != HASH_SIZE:
-        with suppress(UnicodeDecodeError):
-            text = data.decode()
-            if text.isprintable():
-                return text
+    with suppress(UnicodeDecodeError):
+        text = data.decode()
+        if text.isprintable():
+            return text
     return data.hex()
+
+
+def _hash_or_text(data: bytes) -> str:
+    """What has a hash's length is one: by chance it may be printable."""
+    return data.hex() if len(data) == HASH_SIZE else _text(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -278,5 +279,9 @@ class View:
 
 
 def _mark(cluster: str, topic_id: bytes) -> bytes:
-    boot = _BOOT.read_text().strip() if _BOOT.exists() else ""
-    return f"{cluster} {topic_id.hex()} {boot}".encode()
+    return f"{cluster} {topic_id.hex()} {_boot()}".encode()
+
+
+@functools.cache
+def _boot() -> str:
+    return _BOOT.read_text().strip() if _BOOT.exists() else ""

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from services.kernel import codec
 from services.kernel.events import Event, Transition
 from services.kernel.topics import registry
+from services.verification import verify_all
 from tests.faults.observer import Observer
 from tests.faults.traffic import Ledger
 from tests.faults.world import World
@@ -155,6 +156,8 @@ async def check(world: World, ledger: Ledger, observer: Observer) -> Counter[str
     leaks = [message_id for message_id in tried if message_id in found]
     assert not leaks, f"I3: {len(leaks)} events begun after an acknowledged opt-out were applied"
     await _memberships(world, observer.records["segments.transitions"])
+    for what, (counted, faults) in (await verify_all(world.settings)).items():
+        assert not faults, f"I4, I5: {what} ({counted}): {faults}"
     return Counter(
         accepted=len(ledger.sent),
         applied=len(found),

@@ -13,7 +13,8 @@ from services.consent import store
 from services.consent.domain import rule
 from services.consent.domain.rule import Choice
 from services.consent.flow import publication
-from services.consent.flow.decisions import Change, Cut, Decide, Decisions, Lapse, Link
+from services.consent.flow.changes import Change, Cut, Decide, Lapse, Link
+from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, verify_ledger
 from services.kernel import codec

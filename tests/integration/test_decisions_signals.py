@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.control import plan
-from services.consent.flow.decisions import Decide, Link
+from services.consent.flow.changes import Decide, Link
 from services.consent.flow.reading import in_force, verify_ledger
 from services.consent.flow.signals import GROUP, LINKS, SIGNALS, STAGE
 from services.kernel import codec, metrics

@@ -248,7 +248,9 @@ async def test_it_counts_what_it_does(bus: Settings, producer: BatchProducer) ->
         dropped = [
             ("candor_dropped_total", {"purpose": p, "source": SOURCE}) for p in ("analytics", "marketing")
         ]
-        records = [("candor_records_total", {"stage": "gate", "outcome": o}) for o in ("ok", "drop", "dead")]
+        records = [
+            ("candor_records_total", {"stage": "gate", "outcome": o}) for o in ("ok", "dropped", "dead")
+        ]
         age = [("candor_event_age_seconds_count", {"stage": "gate"})]
         return [REGISTRY.get_sample_value(name, labels) or 0 for name, labels in dropped + records + age]
 

@@ -11,12 +11,13 @@ import pytest
 from services.kernel import headers
 from services.kernel.clock import HOUR
 from services.kernel.codec import decode
-from services.kernel.consume import Record
 from services.kernel.events import GoldenRecord
+from services.kernel.handler import Record
 from services.kernel.health import Health
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from services.profile.flow import publishing
 from services.profile.flow.publishing import GoldenRecords, Outgoing, Round
 from tests.support.clock import ManualClock
 from tests.support.profile import Worker, World, eventually, make_event, running, worker
@@ -174,6 +175,30 @@ async def test_a_grant_that_ends_has_the_profile_published_again(world: World) -
             async with running(*one.relays()):
                 await one.published()
         assert await one.value("SELECT count(*) FROM expiries") == 0
+
+
+class TooMuch(GoldenRecords):
+    """Kafka can not take more than three profiles in the time that there is."""
+
+    async def messages(self, rows: Round) -> list[Outgoing]:
+        if len(rows.profiles) > 3:
+            raise TimeoutError
+        return await super().messages(rows)
+
+
+async def test_a_round_that_is_too_much_is_made_smaller(
+    world: World, one: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "MAX_PROFILES", 12)
+    people = [f"u{number}" for number in range(20)]
+    for user in people:
+        await world.permit(make_event(world.clock, f"m {user}", user_id=user))
+    async with running(one.loop()):
+        await one.caught_up()
+    source = TooMuch(one.view, one.golden._judge, world.clock)
+    async with running(Relay(world.settings, "profiles", one.pool, source, Health("test"), sweep=0.1)):
+        await eventually(one.nothing_marked)
+    assert len(await world.golden()) == len(people)
 
 
 class Held(GoldenRecords):

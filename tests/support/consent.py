@@ -12,7 +12,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.api import CORS, HANDLERS
-from services.consent.flow.decisions import Decisions
+from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.kernel import codec
@@ -45,7 +45,7 @@ async def consent(
     """An instance that runs until the block is left. Without ``relay`` another must publish."""
     policy = Policy.load(settings.policy)
     health = Health("consent")
-    pool = await connect(settings, "consent")
+    pool = await connect(settings, "consent", transaction_seconds=TRANSACTION_SECONDS)
     decisions, publications = Decisions(pool, policy, clock), Publications(pool)
     runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run()]
     if relay:

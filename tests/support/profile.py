@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel import codec, headers
 from services.kernel.clock import DAY, Clock
-from services.kernel.consume import Batch, BatchLoop, Record
+from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentState, DeadLetter, Event, GoldenRecord, Grant, IdentityLink
+from services.kernel.handler import Batch, Record
 from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, join
 from services.kernel.outcome import Outage

@@ -312,10 +312,15 @@ def test_a_person_without_a_profile_is_seen(perfect: Run) -> None:
     assert PEOPLE in failed(perfect, profiles=profiles)
 
 
-def test_who_left_in_the_flow_may_have_no_profile(perfect: Run) -> None:
-    profiles = dict(perfect.measured.profiles)
-    del profiles[_first(perfect, exact=False).profile_id]
-    assert PEOPLE not in failed(perfect, profiles=profiles)
+@pytest.mark.parametrize("exact", [True, False])
+def test_only_who_left_in_the_flow_may_have_no_profile_or_two(perfect: Run, exact: bool) -> None:
+    record = _first(perfect, exact)
+    none = dict(perfect.measured.profiles)
+    del none[record.profile_id]
+    assert (PEOPLE in failed(perfect, profiles=none)) is exact
+    device = msgspec.structs.replace(record, profile_id="f" * 32, user_ids=[], activity={})
+    two = changed(perfect, msgspec.structs.replace(record, anonymous_ids=[])) | {device.profile_id: device}
+    assert (PEOPLE in failed(perfect, profiles=two)) is exact
 
 
 def test_two_people_in_one_profile_are_seen(perfect: Run) -> None:

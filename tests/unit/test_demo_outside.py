@@ -118,7 +118,7 @@ def test_the_counts_of_the_account_come_from_the_services_counters() -> None:
             sample("candor_records_total", stage="ingest", outcome="ok"): 100,
             sample("candor_records_total", stage="ingest", outcome="dead"): 3,
             sample("candor_records_total", stage="gate", outcome="ok"): 90,
-            sample("candor_records_total", stage="gate", outcome="drop"): 10,
+            sample("candor_records_total", stage="gate", outcome="dropped"): 10,
             sample("candor_records_total", stage="profile", outcome="applied"): 80,
             sample("candor_records_total", stage="profile", outcome="duplicate"): 8,
             sample("candor_records_total", stage="profile", outcome="dropped"): 2,

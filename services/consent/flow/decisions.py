@@ -19,7 +19,8 @@ import asyncpg
 from services.consent import store
 from services.consent.domain import ledger, rule
 from services.consent.domain.ledger import Row, Terms
-from services.consent.domain.rule import GPC, Choice, Decision, Pair
+from services.consent.domain.rule import GPC, Decision, Pair
+from services.consent.flow.changes import Change, Cut, Decide, Lapse, Link, Noted, named
 from services.consent.flow.publication import UNPUBLISHED
 from services.consent.store import Stored
 from services.kernel import codec
@@ -34,62 +35,11 @@ GROUP_CHANGES = 500
 """Changes that share a transaction, at most (or those of one submission)."""
 LAPSED_AT_ONCE = 500
 ATTEMPTS = 20
+TRANSACTION_SECONDS = 25
+"""More than elsewhere: no paused worker can do harm here, and whoever shares a device with tens of thousands
+must be able to decide all the same."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Decide:
-    """A person's decision. (source, id) names it: a second one of the same name is a repetition.
-
-    ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
-    of which no GPC signal is on record.
-    """
-
-    source: str
-    id: str
-    identifiers: frozenset[bytes]
-    purposes: dict[str, Choice]
-    method: str
-    record: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Evidence that two identifiers are one person. One that is on record, also as cut, changes nothing."""
-
-    pair: Pair
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A steward's word that two identifiers are not one person, whatever the evidence."""
-
-    pair: Pair
-
-
-@dataclass(frozen=True, slots=True)
-class Lapse:
-    """A grant of this identifier may have ended."""
-
-    identifier: bytes
-
-
-Change = Decide | Link | Cut | Lapse
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What became of a change. Of a decision: its terms in the ledger, and where.
-
-    ``position`` is None when a GPC decision told nothing new. ``conflict``: another decision has its id, and
-    nothing was noted. ``waiting``: see Publications.wait.
-    """
-
-    waiting: frozenset[int]
-    terms: Terms | None = None
-    position: int | None = None
-    conflict: bool = False
 
 
 C = TypeVar("C", bound=Change)
@@ -194,7 +144,7 @@ class Decisions:
     async def _transact(self, connection: Connection, changes: Sequence[Change]) -> list[Noted]:
         """Lock all that are linked to anybody concerned. Whoever adds a link locks both ends' linked ones as
         well: so once nobody is linked from within to outside, under the locks, it stays so."""
-        concerned = await store.closure(connection, {x for change in changes for x in _named(change)})
+        concerned = await store.closure(connection, {x for change in changes for x in named(change)})
         while True:
             async with connection.transaction():
                 await store.lock(connection, concerned)
@@ -269,16 +219,6 @@ class Decisions:
             decided_at=decided_at,
             expires_at=decided_at + self._policy.grants.days * DAY if grants else 0,
         )
-
-
-def _named(change: Change) -> Collection[bytes]:
-    match change:
-        case Decide():
-            return change.identifiers
-        case Link() | Cut():
-            return change.pair
-        case Lapse():
-            return (change.identifier,)
 
 
 async def _change_links(

@@ -22,9 +22,10 @@ from aiokafka import TopicPartition
 from services.consent.flow.truncation import Truncation, is_tick
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
-from services.kernel.consume import BaseHandler, Batch, BatchLoop, Record
+from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentSignal, Event
+from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
 from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
@@ -188,7 +189,7 @@ class Gate(BaseHandler):
 
     def _count(self, judged: Judged) -> None:
         permitted = sum(len(messages) for messages, _ in judged.permitted.values())
-        counts = {"ok": permitted, "drop": judged.dropped.total(), "dead": len(judged.dead)}
+        counts = {"ok": permitted, "dropped": judged.dropped.total(), "dead": len(judged.dead)}
         for outcome, count in counts.items():
             metrics.RECORDS.labels(STAGE, outcome).inc(count)
         for (denied, source), count in judged.dropped.items():

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from services.consent import store
 from services.consent.domain.rule import GPC, Pair
-from services.consent.flow.decisions import GROUP_CHANGES, Change, Decide, Decisions, Link
+from services.consent.flow.changes import Change, Decide, Link
+from services.consent.flow.decisions import GROUP_CHANGES, Decisions
 from services.kernel import codec, metrics
-from services.kernel.consume import BaseHandler, Batch, BatchLoop, PartitionStopped, Record
+from services.kernel.consume import BatchLoop
 from services.kernel.events import ConsentSignal, IdentityLink
+from services.kernel.handler import BaseHandler, Batch, PartitionStopped, Record
 from services.kernel.health import Health
 from services.kernel.identifier import HASH_SIZE
 from services.kernel.outcome import BadRecord, Dead

@@ -20,7 +20,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from services.kernel import topics
-from services.kernel.consume import Batch, Record
+from services.kernel.handler import Batch, Record
 from services.kernel.produce import BatchProducer, Message
 from services.kernel.settings import Settings
 

@@ -15,9 +15,9 @@ from aiokafka import TopicPartition
 
 from services.kernel import codec, metrics
 from services.kernel.clock import SECOND, Clock
-from services.kernel.consume import Batch, Record
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentSignal
+from services.kernel.handler import Batch, Record
 from services.kernel.outcome import Dead, Outage
 from services.kernel.permission import Judge
 from services.kernel.postgres import Connection, Pool

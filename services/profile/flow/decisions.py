@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from services.kernel import codec
 from services.kernel.clock import Clock
-from services.kernel.consume import BaseHandler, Batch, Record
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentState
+from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.outcome import Dead
 from services.kernel.postgres import Pool
 from services.kernel.relay import notify

@@ -44,14 +44,22 @@ class Round(NamedTuple):
 
 
 class GoldenRecords:
-    """Source of profiles.state: a marked profile once, however often it was marked, with a rising version."""
+    """Source of profiles.state: a marked profile once, however often it was marked, with a rising version.
+
+    A round that was not published is tried with half as many profiles: some may be too large to go together
+    in the time that there is.
+    """
 
     def __init__(self, view: View, judge: Judge, clock: Clock) -> None:
         self._view = view
         self._judge = judge
         self._clock = clock
+        self._limit = MAX_PROFILES
+        self._under_way = False
 
     async def read(self, connection: Connection) -> Round | None:
+        if self._under_way:
+            self._limit = max(1, self._limit // 2)
         # One snapshot: whoever wrote a mark that is seen wrote facets that are seen too.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         marks = await store.read_marks(connection, MAX_MARKS)
@@ -60,10 +68,11 @@ class GoldenRecords:
         roots: set[bytes] = set()
         positions = []
         for position, root in marks:
-            if len(roots) < MAX_PROFILES:
+            if len(roots) < self._limit:
                 roots.add(root)
             if root in roots:
                 positions.append(position)
+        self._under_way = True
         moved, profiles = await store.read_profiles(connection, roots)
         return Round(positions, await store.next_version(connection), moved, profiles)
 
@@ -85,6 +94,8 @@ class GoldenRecords:
     async def published(self, connection: Connection, rows: Round) -> None:
         """Marks set since the round was read stay."""
         await store.unmark(connection, rows.positions)
+        self._under_way = False
+        self._limit = min(2 * self._limit, MAX_PROFILES)
         metrics.RECORDS.labels("publish", "published").inc(len(rows.profiles))
 
     def _folded(self, profile: Profile, version: int) -> bytes:

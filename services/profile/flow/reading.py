@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from services.kernel import codec, headers
 from services.kernel.clock import DAY
-from services.kernel.consume import Record
 from services.kernel.events import Event
+from services.kernel.handler import Record
 from services.kernel.identifier import Hasher, split
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Stamp

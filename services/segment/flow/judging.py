@@ -14,9 +14,9 @@ from aiokafka import TopicPartition
 
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import Clock
-from services.kernel.consume import BaseHandler, Batch, Record
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import Cause, GoldenRecord
+from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.identifier import HASH_SIZE, Hasher
 from services.kernel.outcome import BadRecord, Dead, Outage
 from services.segment.domain.judging import Known, Occasion, Person, identifiers_of, judge

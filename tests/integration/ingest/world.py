@@ -10,8 +10,8 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel import codec
-from services.kernel.consume import Record
 from services.kernel.events import DeadLetter, Event
+from services.kernel.handler import Record
 from services.kernel.settings import Settings
 from services.kernel.topics import registry
 from tests.support.services import Service

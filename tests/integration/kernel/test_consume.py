@@ -11,8 +11,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel.clock import SystemClock
-from services.kernel.consume import BaseHandler, Batch, BatchLoop, Record
+from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
+from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.health import Health
 from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
 from services.kernel.produce import BatchProducer, Message

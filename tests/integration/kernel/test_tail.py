@@ -25,7 +25,11 @@ async def test_records_are_decoded_with_readable_keys_and_headers(settings: Sett
             Message(
                 hash,
                 codec.encode(EVENT),
-                [(headers.IDENTIFIERS, join([hash, hash])), (headers.SOURCE, b"web")],
+                [
+                    (headers.IDENTIFIERS, join([hash, hash])),
+                    (headers.SOURCE, b"web"),
+                    (headers.STARTED, b"1763900000000000"),
+                ],
             ),
             Message(hash, b"nonsense", []),
             Message(hash, codec.encode(Membership("s", "p", 1, 1, 1)), []),
@@ -35,7 +39,7 @@ async def test_records_are_decoded_with_readable_keys_and_headers(settings: Sett
     shown = [r async for r in tail(settings, "events.collected", from_beginning=True, idle_seconds=1)]
     assert [(r["partition"], r["offset"]) for r in shown] == [(2, 0), (2, 1), (2, 2)]
     assert shown[0]["key"] == hash.hex()
-    assert shown[0]["headers"] == {"ids": [hash.hex()] * 2, "source": "web"}
+    assert shown[0]["headers"] == {"ids": [hash.hex()] * 2, "source": "web", "started": "1763900000000000"}
     assert shown[0]["value"]["payload"] == {"properties": {"n": 1}}
     assert shown[0]["value"]["name"] == "Bought"
     assert shown[1]["value"] == {"undecodable": "not_avro"}

@@ -12,9 +12,9 @@ from aiokafka.structs import ConsumerRecord
 
 from services.kernel import codec, headers
 from services.kernel.clock import HOUR
-from services.kernel.consume import Batch, Record
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import Activity, GoldenRecord, Transition
+from services.kernel.handler import Batch, Record
 from services.kernel.postgres import Pool
 from services.kernel.produce import BatchProducer, partition_of
 from services.kernel.settings import Settings
