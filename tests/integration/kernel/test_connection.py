@@ -1,0 +1,118 @@
+"""What a client may do to a server that it never finishes a request for, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from services.kernel.connection import Connection
+
+
+class Impatient(Connection):
+    seconds = 0.3
+    longest_head = 4_000
+
+
+class Server:
+    """Answers 200 with how many bytes the body has. ``gone``: requests whose client went away."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.port = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.gone.set()
+                return
+            size += len(message["body"])
+            if not message["more_body"]:
+                break
+        body = b"%d" % size
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"%d" % len(body))],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    application = Server()
+    running = uvicorn.Server(
+        uvicorn.Config(application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None)
+    )
+    serving = asyncio.create_task(running.serve())
+    async with asyncio.timeout(10):
+        while not running.started:
+            await asyncio.sleep(0.01)
+    application.port = running.servers[0].sockets[0].getsockname()[1]
+    yield application
+    running.should_exit = True
+    await serving
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    yield reader, writer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def all_of(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(10):
+        return await reader.read()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: a\r\n"])
+async def test_a_head_that_does_not_come_to_an_end_is_given_up(server: Server, sent: bytes) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(sent)
+        assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_body_that_does_not_come_to_an_end_is_given_up(server: Server) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+        assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
+        await asyncio.wait_for(server.gone.wait(), 10)
+
+
+async def test_the_second_request_of_a_connection_has_a_deadline_too(server: Server) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        assert await reader.readuntil(b"\r\n\r\n3")
+        writer.write(b"POST / HTTP/1.1\r\nHost: ")
+        assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_an_idle_connection_is_kept(server: Server) -> None:
+    """Between requests nothing is late."""
+    async with connected(server) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            assert await reader.readuntil(b"\r\n\r\n3")
+            await asyncio.sleep(2 * Impatient.seconds)
+
+
+async def test_a_head_without_end_is_refused(server: Server) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nX: " + b"a" * 10_000)
+        assert (await all_of(reader)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_large_body_in_one_piece_is_no_large_head(server: Server) -> None:
+    async with connected(server) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + b"a" * 20_000)
+        assert await reader.readuntil(b"20000")
