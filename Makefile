@@ -51,8 +51,8 @@ format: .venv/dev ## put the code into its format
 bench: .venv/dev ## the benchmark; one JSON object a line
 	@$(BIN)/python -m tests.bench
 
-faults: .venv/dev ## more rounds of the fault tests: processes killed and paused, servers restarted
-	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} $(BIN)/pytest tests/faults
+faults: .venv/dev ## the long fault tests: more kills, pauses and restarts, more hostile requests
+	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} CANDOR_HOSTILE=20000 $(BIN)/pytest tests/faults tests/e2e/test_hostile.py
 
 lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 	for part in runtime demo dev; do $(LOCK) --upgrade requirements/$$part.in -o requirements/$$part.txt; done
