@@ -66,5 +66,5 @@ def test_one_request_causes_so_many_searches_and_no_more() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    assert bots.search(json.dumps("Googlebot" + "x" * 5_000).encode())
-    assert bots.known(json.dumps("Googlebot" + "x" * 5_000).encode()) is None
+    assert bots.search(json.dumps("Googlebot/2.1 " + "x" * 5_000).encode())
+    assert bots.known(json.dumps("Googlebot/2.1 " + "x" * 5_000).encode()) is None
