@@ -18,8 +18,8 @@ _ANY_ORIGIN = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-
 _ALLOWED = (
     b"authorization, content-type, content-encoding, x-retry-count, x-candor-test, anonymousid, sentat, *"
 )
-"""By name for old browsers, RudderStack's ``anonymousid`` and ``sentat`` among them. ``*``, which never stands
-for ``authorization``, for what SDKs may yet add: only headers that we read matter."""
+"""By name for old browsers, RudderStack's ``anonymousid`` and ``sentat`` among them; ``*``, which never
+stands for ``authorization``, for what SDKs may yet add."""
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
 _IMAGE = (

@@ -81,7 +81,7 @@ class Collector:
             raise BadRecord("missing_id", "userId or anonymousId")
         name, previous_id, group_id = _subject(call, type_)
         timestamp, bounded = self._happened(call)
-        payload, said = self._shared.payload(call)
+        payload, said = self._shared.payload(call, type_)
         if said.categories is None and name == CONSENT_EVENT:
             raise BadRecord("bad_consent", "$.context.consent.categoryPreferences is missing")
         event = Event(

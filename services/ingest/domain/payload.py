@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from services.ingest.domain import bots, cards, masking
 from services.ingest.domain.addresses import truncated
-from services.ingest.domain.calls import NULL, Call, Request
+from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
 from services.kernel.outcome import BadRecord
 
 MAX_USER_AGENT = 1_000
@@ -30,11 +30,13 @@ class Sender(NamedTuple):
 
 class Said(NamedTuple):
     """What the context of an event says. ``stored``: the context as it is stored. ``categories``: those that
-    its consent stamp allows, None where it has none. ``test``: whether it is a test event."""
+    its consent stamp allows, None where it has none. ``test``: whether it is a test event. ``traits``: where
+    RudderStack's SDKs put those of an identify."""
 
     stored: bytes
     categories: tuple[str, ...] | None
     test: bool
+    traits: bytes
 
 
 class _Consent(Struct, gc=False):
@@ -71,7 +73,7 @@ class Shared:
             self.masked += masked
         return _members.decode(data)
 
-    def payload(self, call: Call) -> tuple[bytes, Said]:
+    def payload(self, call: Call, type_: str) -> tuple[bytes, Said]:
         """The call's payload, and what its context says.
 
         Of context and integrations the call's members come before the request's. Raises BadRecord.
@@ -85,6 +87,8 @@ class Shared:
             members = {"category": Raw(msgspec.json.encode(call.category))}
             properties = msgspec.json.encode(members | _members.decode(properties or b"{}"))
         traits = as_object(call.traits, "traits")
+        if not traits and type_ == IDENTIFY:
+            traits = said.traits
         integrations = as_object(call.integrations, "integrations")
         if self._integrations:
             integrations = msgspec.json.encode(self._integrations | _members.decode(integrations or b"{}"))
@@ -122,8 +126,13 @@ class Shared:
             changed = True
         consent = members.get("consent")
         categories = None if consent is None else _allowed(consent)
-        test = members.get("test") == _TRUE
-        return Said(msgspec.json.encode(members) if changed else raw, categories, test)
+        traits = bytes(members.get("traits", b""))
+        return Said(
+            stored=msgspec.json.encode(members) if changed else raw,
+            categories=categories,
+            test=members.get("test") == _TRUE,
+            traits=traits if traits[:1] == b"{" else b"",
+        )
 
     def _is_bot(self, user_agent: bytes) -> bool:
         known = bots.known(user_agent)

@@ -20,7 +20,7 @@ def contexts(*user_agents: Any) -> list[dict[str, Any]]:
     batch = [{"userId": "u", "context": {"userAgent": agent}} for agent in user_agents]
     request = calls.read_request(json.dumps({"batch": batch}).encode(), None)
     shared = Shared(request, SERVER, harmless=True)
-    payloads = [shared.payload(calls.read_call(raw))[0] for raw in request.calls]
+    payloads = [shared.payload(calls.read_call(raw), "track")[0] for raw in request.calls]
     return [msgspec.json.decode(payload)["context"] for payload in payloads]
 
 
