@@ -73,8 +73,11 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 
 # SDKs and a browser for the tests alone, which skip what needs them where npm can't be reached.
 tests/sdk/node_modules/.package-lock.json: .venv/dev tests/sdk/package-lock.json
-	@$(BIN)/npm ci --prefix tests/sdk --ignore-scripts --omit=optional --loglevel=error && touch $@ || \
-		echo 'npm could not install the JavaScript SDKs: their tests will be skipped'
+	@said=$$($(BIN)/npm ci --prefix tests/sdk --ignore-scripts --omit=optional --loglevel=error 2>&1) && touch $@ || \
+	case "$$said" in \
+		*EUSAGE*|*EINTEGRITY*) echo "$$said"; exit 1;; \
+		*) echo 'npm could not fetch the JavaScript SDKs: the tests of them will be skipped';; \
+	esac
 
 .venv/dev: .venv/runtime requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
