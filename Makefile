@@ -25,7 +25,7 @@ status: .venv/runtime ## show every process; exit code 0 only when all are ready
 clean: .venv/runtime ## stop them and delete the data, logs and keys
 	@$(BIN)/candor clean --yes
 
-test: .venv/dev ## the whole test suite, on a Kafka and a PostgreSQL of its own
+test: .venv/dev tests/sdk/node_modules/.package-lock.json ## the whole test suite, on a Kafka and a PostgreSQL of its own
 	$(BIN)/pytest
 
 test-fast: .venv/dev ## unit and contract tests
@@ -70,6 +70,14 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 		--no-deps --no-build-isolation --editable . && \
 	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
 	@touch $@
+
+# SDKs and a browser for the tests alone, which skip what needs them where npm can't be reached.
+tests/sdk/node_modules/.package-lock.json: .venv/dev tests/sdk/package-lock.json
+	@said=$$($(BIN)/npm ci --prefix tests/sdk --ignore-scripts --omit=optional --loglevel=error 2>&1) && touch $@ || \
+	case "$$said" in \
+		*EUSAGE*|*EINTEGRITY*) echo "$$said"; exit 1;; \
+		*) echo 'npm could not fetch the JavaScript SDKs: the tests of them will be skipped';; \
+	esac
 
 .venv/dev: .venv/runtime requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt

@@ -7,49 +7,31 @@ import base64
 import binascii
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
-import msgspec
-
-from services.ingest.domain.calls import TYPES
+from services.ingest import answers, sources
+from services.ingest.answers import Send
+from services.ingest.domain import pixel
 from services.ingest.domain.inflate import MAX_BODY, Body
 from services.ingest.flow import Arrived, Flow, UnknownKey
 from services.ingest.outage import Outages
+from services.ingest.paths import Does, Route, route
+from services.kernel import metrics
 from services.kernel.clock import Clock
-from services.kernel.http import RETRY_SECONDS
+from services.kernel.keys import KeyRing
 from services.kernel.outcome import BadRecord, CandorError, Outage
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-
-PATHS: dict[str, str | None] = {
-    **{f"/v1/{type_}": type_ for type_ in sorted(TYPES)},
-    "/v1/batch": None,
-    "/v1/import": None,
-}
-"""Path → type of its only call, None for a batch. Each is served with a trailing slash too."""
-_SERVED = PATHS | {f"{path}/": type_ for path, type_ in PATHS.items()}
 
 MAX_HELD = 64 * 1024 * 1024
 """Bytes of request bodies held at once; above it requests are asked to come again."""
 
-_ANY_ORIGIN = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
-_PREFLIGHT = (
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-allow-methods", b"POST, OPTIONS"),
-    (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-retry-count"),
-    (b"access-control-max-age", b"86400"),
-)
-_JSON = (b"content-type", b"application/json")
-_PROBLEM = (b"content-type", b"application/problem+json")
-_SUCCESS = b'{"success":true}'
-_RETRY = ((b"retry-after", b"%d" % RETRY_SECONDS),)
 _STATUS = {"too_large": 413}
 """Status by the reason why a request can't be read; 400 for all others."""
 
@@ -67,49 +49,106 @@ class _Gone(CandorError):
 class Endpoint:
     """Answers the write-key paths; hands all others to ``rest``."""
 
-    def __init__(self, flow: Flow, clock: Clock, rest: Application, outages: Outages) -> None:
+    def __init__(
+        self, flow: Flow, keyring: KeyRing, clock: Clock, rest: Application, outages: Outages
+    ) -> None:
         self._flow = flow
+        self._keyring = keyring
         self._clock = clock
         self._rest = rest
         self._outages = outages
         self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in _SERVED:
+        found = route(scope["path"]) if scope["type"] == "http" else None
+        if found is None:
             await self._rest(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._collect(scope, receive, send, self._clock.now())
+        elif scope["method"] == found.does.method:
+            await self._do(found, scope, receive, send)
         elif scope["method"] == "OPTIONS":
-            await _answer(send, 204, _PREFLIGHT, b"")
+            await answers.preflight(send, found.does.method)
         else:
-            await _refuse(send, 405, "method_not_allowed", "POST it", [(b"allow", b"POST, OPTIONS")])
+            allow = f"{found.does.method}, OPTIONS"
+            await answers.refuse(
+                send, 405, "method_not_allowed", f"{found.does.method} it", [(b"allow", allow.encode())]
+            )
 
-    async def _collect(self, scope: Scope, receive: Receive, send: Send, started: int) -> None:
+    async def _do(self, found: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        does = found.does
+        if does is Does.COLLECT or does is Does.BEACON:
+            await self._collect(_arrived(found, scope, headers, self._clock.now()), headers, receive, send)
+        elif does is Does.PIXEL:
+            await self._pixel(_arrived(found, scope, headers, self._clock.now()), scope, send)
+        elif does is Does.IGNORE:
+            await answers.succeed(send)
+        elif does is Does.MERGE:
+            await answers.refuse(send, 400, "not_supported", "merge is not supported: join people by alias")
+        else:
+            await self._configure(found, scope, headers, send)
+
+    async def _collect(
+        self, arrived: Arrived, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         held = _Held(self)
         try:
-            body = await held.body(receive, headers)
-            met = self._outages.count
-            if await self._flow.accept(_arrived(scope, headers, body, started)):
-                self._outages.worked(met)
+            await self._accept(arrived._replace(body=await held.body(receive, headers)))
         except BadRecord as error:
-            await _refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
+            await answers.refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
         except UnknownKey as error:
-            await _refuse(send, 401, "unknown_write_key", str(error))
-        except Outage as error:
-            self._outages.met(error)
-            await _refuse(send, 503, "not_available", "try again", _RETRY)
+            await answers.refuse(send, 401, "unknown_write_key", str(error))
+        except Outage:
+            await answers.refuse(send, 503, "not_available", "try again", answers.RETRY)
         except _Busy:
-            await _refuse(send, 503, "busy", "try again", _RETRY)
+            await answers.refuse(send, 503, "busy", "try again", answers.RETRY)
         except _Gone:
             return
         except Exception as error:
             _log_defect(error)
-            await _refuse(send, 500, "internal_error", "try again", _RETRY)
+            await answers.refuse(send, 500, "internal_error", "try again", answers.RETRY)
         else:
-            await _answer(send, 200, (_JSON, *_ANY_ORIGIN), _SUCCESS)
+            await answers.succeed(send)
         finally:
             self.held -= held.size
+
+    async def _pixel(self, arrived: Arrived, scope: Scope, send: Send) -> None:
+        """An image whatever happens, for nobody could show an error; what is lost is counted."""
+        try:
+            await self._accept(arrived._replace(body=pixel.call_of(scope["query_string"])))
+        except BadRecord as error:
+            metrics.PIXELS_LOST.labels(error.reason).inc()
+        except UnknownKey:
+            metrics.PIXELS_LOST.labels("unknown_write_key").inc()
+        except Outage:
+            metrics.PIXELS_LOST.labels("not_available").inc()
+        except Exception as error:
+            _log_defect(error)
+            metrics.PIXELS_LOST.labels("internal_error").inc()
+        await answers.image(send)
+
+    async def _accept(self, arrived: Arrived) -> None:
+        met = self._outages.count
+        try:
+            if await self._flow.accept(arrived):
+                self._outages.worked(met)
+        except Outage as error:
+            self._outages.met(error)
+            raise
+
+    async def _configure(self, found: Route, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
+        """What SDKs ask for before they send."""
+        token = found.write_key or _basic(headers.get(b"authorization", b"")) or _query_key(scope) or ""
+        try:
+            key = self._keyring.write_key(token)
+        except Outage:
+            await answers.refuse(send, 503, "not_available", "try again", answers.RETRY)
+            return
+        if key is None:
+            await answers.refuse(send, 404, "unknown_write_key", "unknown write key")
+        elif found.does is Does.SETTINGS:
+            await answers.tell(send, sources.settings(token, _host(headers, scope)))
+        else:
+            await answers.tell(send, sources.source_config(token, key))
 
 
 class _Held:
@@ -140,18 +179,32 @@ class _Held:
                 return body.whole()
 
 
-def _arrived(scope: Scope, headers: dict[bytes, bytes], body: bytes, started: int) -> Arrived:
+def _arrived(found: Route, scope: Scope, headers: dict[bytes, bytes], started: int) -> Arrived:
+    """The request but for its body."""
     user_agent = headers.get(b"user-agent")
     client = scope.get("client")
+    token = _basic(headers.get(b"authorization", b""))
     return Arrived(
-        body=body,
-        type=_SERVED[scope["path"]],
-        token=_basic(headers.get(b"authorization", b"")),
+        body=b"",
+        type=found.type,
+        token=_query_key(scope) if found.does is Does.BEACON and token is None else token,
         started=started,
         gpc=headers.get(b"sec-gpc") == b"1",
+        test=headers.get(b"x-candor-test") == b"1",
         address=client[0] if client else None,
         user_agent=user_agent.decode("latin-1") if user_agent else None,
     )
+
+
+def _query_key(scope: Scope) -> str | None:
+    """The write key that stands in the query."""
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"))).get("writeKey")
+
+
+def _host(headers: dict[bytes, bytes], scope: Scope) -> str:
+    """The name by which the client called us."""
+    server = scope.get("server") or ("", None)
+    return headers.get(b"host", b"").decode("latin-1") or f"{server[0]}:{server[1]}"
 
 
 @lru_cache(maxsize=1_000)
@@ -173,28 +226,3 @@ def _log_defect(error: Exception) -> None:
         "request failed",
         extra={"error": type(error).__name__, "place": f"{Path(place.filename).name}:{place.lineno}"},
     )
-
-
-async def _refuse(
-    send: Send, status: int, code: str, message: str, headers: Iterable[tuple[bytes, bytes]] = ()
-) -> None:
-    """A problem document that also carries what the various SDKs read: success, code, message, error."""
-    title = HTTPStatus(status).phrase
-    text = message or title
-    document = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": text,
-        "success": False,
-        "code": code,
-        "message": text,
-        "error": text,
-    }
-    await _answer(send, status, (_PROBLEM, *_ANY_ORIGIN, *headers), msgspec.json.encode(document))
-
-
-async def _answer(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})

@@ -33,6 +33,6 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         rest = create_app("ingest", SUMMARY, [], health, keyring)
         describe(rest)
         flow = Flow(producer, keyring, settings.hasher(), clock)
-        yield Running(Endpoint(flow, clock, rest, outages), {"outages": outages.watch()})
+        yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
     finally:
         await producer.stop()

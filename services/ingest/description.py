@@ -8,6 +8,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
+    Parameter,
     PathItem,
     RequestBody,
     Schema,
@@ -15,9 +16,9 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIType
 
-from services.ingest.api import PATHS
 from services.ingest.domain.calls import MAX_EVENT, MAX_EVENTS
 from services.ingest.domain.inflate import MAX_BODY
+from services.ingest.paths import ROUTES, SETTINGS, Does, Route
 
 _BASIC = "writeKey"
 _TEXT = Schema(type=OpenAPIType.STRING)
@@ -52,50 +53,128 @@ _REFUSALS = {
 
 
 def describe(app: Litestar) -> None:
-    """Add the write-key paths to the application's OpenAPI document."""
+    """Add the write-key paths to the application's OpenAPI document, each once, with its other names."""
     schema = app.openapi_schema
-    schema.paths = {path: _path(path, type_) for path, type_ in PATHS.items()} | (schema.paths or {})
+    routes = ROUTES | {SETTINGS: Route(Does.SETTINGS, None, SETTINGS)}
+    ours = {path: _item(path, route) for path, route in routes.items() if path == route.like}
+    schema.paths = ours | (schema.paths or {})
     schema.components.security_schemes = (schema.components.security_schemes or {}) | {
         _BASIC: SecurityScheme(type="http", scheme="basic", description="User name: the write key")
     }
 
 
-def _path(path: str, type_: str | None) -> PathItem:
-    if type_ is None:
+def _item(path: str, route: Route) -> PathItem:
+    operation = _OPERATIONS[route.does](route)
+    operation.tags = ["events"]
+    operation.operation_id = "_".join(part for part in path.split("/") if part and "{" not in part)
+    others = [other for other in ROUTES if ROUTES[other].like == path != other and not other.endswith("/")]
+    if others:
+        operation.description = f"Also: {', '.join(others)}. Each with a trailing slash too."
+    return PathItem(post=operation) if route.does.method == "POST" else PathItem(get=operation)
+
+
+def _collect(route: Route) -> Operation:
+    if route.type is None:
         calls = Schema(type=OpenAPIType.ARRAY, items=_call(None), max_items=MAX_EVENTS)
         body = Schema(type=OpenAPIType.OBJECT, properties={"batch": calls, **_SHARED}, required=["batch"])
         summary = f"Many calls, {MAX_EVENT} bytes each. Bad ones become dead letters, the others go on."
     else:
-        body = _call(type_)
-        summary = f"One {type_} call"
-    problem = {
-        "application/problem+json": OpenAPIMediaType(
-            schema=Schema(
-                type=OpenAPIType.OBJECT,
-                properties={"code": _TEXT, "message": _TEXT, "error": _TEXT, "detail": _TEXT},
-            )
-        )
-    }
+        body = _call(route.type)
+        summary = f"One {route.type} call"
     success = Schema(type=OpenAPIType.OBJECT, properties={"success": Schema(const=True)})
     responses = {
         "200": OpenAPIResponse("Durable", content={"application/json": OpenAPIMediaType(schema=success)}),
-        **{status: OpenAPIResponse(text, content=dict(problem)) for status, text in _REFUSALS.items()},
+        **{status: _problem(text) for status, text in _REFUSALS.items()},
     }
     responses["503"].headers = {"Retry-After": OpenAPIHeader(schema=Schema(type=OpenAPIType.INTEGER))}
-    return PathItem(
-        post=Operation(
-            tags=["events"],
-            summary=summary,
-            operation_id=path.rsplit("/", 1)[1],
-            security=[{_BASIC: []}, {}],
-            request_body=RequestBody(
-                content={kind: OpenAPIMediaType(schema=body) for kind in ("application/json", "text/plain")},
-                description="The write key may stand in the body. Content-Encoding: gzip is understood.",
-                required=True,
-            ),
-            responses=dict(responses),
-        )
+    return Operation(
+        summary=summary,
+        security=[{_BASIC: []}, {}],
+        parameters=[_TEST],
+        request_body=RequestBody(
+            content={kind: OpenAPIMediaType(schema=body) for kind in ("application/json", "text/plain")},
+            description="The write key may stand in the body. Content-Encoding: gzip is understood.",
+            required=True,
+        ),
+        responses=dict(responses),
     )
+
+
+def _beacon(route: Route) -> Operation:
+    operation = _collect(route)
+    operation.parameters = [_query("writeKey", "The write key, as beacons carry no Authorization")]
+    return operation
+
+
+def _pixel(route: Route) -> Operation:
+    return Operation(
+        summary=f"One {route.type} call as an image. The answer says nothing of what became of the call.",
+        parameters=[
+            _query("data", "The call as JSON in base64, of either alphabet"),
+            _query("writeKey", "The write key, where data has none"),
+            _query("properties.NAME", "Without data: each member of the call by its place"),
+        ],
+        responses={"200": OpenAPIResponse("A transparent pixel", content={"image/gif": OpenAPIMediaType()})},
+    )
+
+
+def _ignore(route: Route) -> Operation:
+    return Operation(
+        summary="What SDKs measure of themselves: taken, not kept",
+        responses={"200": OpenAPIResponse("Read and forgotten")},
+    )
+
+
+def _merge(route: Route) -> Operation:
+    return Operation(
+        summary="Not supported: identifiers are joined by alias calls",
+        responses={"400": _problem("Always, so that SDKs don't come again")},
+    )
+
+
+def _settings(route: Route) -> Operation:
+    key = Parameter(name="writeKey", param_in="path", schema=_TEXT, required=True)
+    return Operation(
+        summary="What Segment's SDKs fetch first: where to send",
+        parameters=[key],
+        responses={"200": OpenAPIResponse("Settings"), "404": _problem("Unknown write key")},
+    )
+
+
+def _source(route: Route) -> Operation:
+    return Operation(
+        summary="What RudderStack's SDKs fetch first: a source without destinations",
+        security=[{_BASIC: []}, {}],
+        parameters=[_query("writeKey", "The write key, where there is no Authorization")],
+        responses={"200": OpenAPIResponse("Source"), "404": _problem("Unknown write key")},
+    )
+
+
+_OPERATIONS = {
+    Does.COLLECT: _collect,
+    Does.BEACON: _beacon,
+    Does.IGNORE: _ignore,
+    Does.MERGE: _merge,
+    Does.PIXEL: _pixel,
+    Does.SETTINGS: _settings,
+    Does.SOURCE: _source,
+}
+_TEST = Parameter(
+    name="X-Candor-Test",
+    param_in="header",
+    schema=Schema(const="1"),
+    description="Marks test events, which are applied to no profile",
+)
+
+
+def _query(name: str, description: str) -> Parameter:
+    return Parameter(name=name, param_in="query", schema=_TEXT, description=description)
+
+
+def _problem(text: str) -> OpenAPIResponse:
+    members = {"code": _TEXT, "message": _TEXT, "error": _TEXT, "detail": _TEXT}
+    schema = Schema(type=OpenAPIType.OBJECT, properties=dict(members))
+    return OpenAPIResponse(text, content={"application/problem+json": OpenAPIMediaType(schema=schema)})
 
 
 def _call(type_: str | None) -> Schema:

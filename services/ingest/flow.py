@@ -39,7 +39,7 @@ class Arrived(NamedTuple):
     """A request as it came in.
 
     ``type``: of its only call, None for a batch. ``token``: the user name of Basic authorization.
-    ``started``: µs at its first byte.
+    ``started``: µs at its first byte. ``test``: whether it says that all its events are tests.
     """
 
     body: bytes
@@ -47,6 +47,7 @@ class Arrived(NamedTuple):
     token: str | None
     started: int
     gpc: bool
+    test: bool
     address: str | None
     user_agent: str | None
 
@@ -100,7 +101,12 @@ class Flow:
         """The records to write. Only with public keys are address and user agent those of a person."""
         source = key.source or ""
         public = key.kind == "write"
-        sender = Sender(source, arrived.address if public else None, arrived.user_agent if public else None)
+        sender = Sender(
+            source,
+            arrived.address if public else None,
+            arrived.user_agent if public else None,
+            arrived.test,
+        )
         harmless = masking.harmless(arrived.body)
         collector = Collector(
             request, sender, arrived.started, uuid.uuid4().hex, self._hash, harmless=harmless
@@ -152,6 +158,8 @@ def _message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: boo
     named = [(headers.IDENTIFIERS, join(identifiers)), *common]
     if gpc or collected.categories is not None:
         named.append((headers.STAMP, _stamp(collected.categories, gpc)))
+    if collected.test:
+        named.append((headers.TEST, b"1"))
     return Message(identifiers[0], codec.encode(collected.event), named)
 
 

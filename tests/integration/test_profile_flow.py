@@ -72,6 +72,22 @@ async def commit(world: World, offset: int, partition: int, group: str = "profil
     await consumer.stop()
 
 
+# --- test events ------------------------------------------------------------------------------------
+
+
+async def test_a_test_event_is_applied_to_no_profile(world: World, one: Worker) -> None:
+    tested = make_event(world.clock, "t", user_id="u1", properties={"total": 5})
+    hash_, data, named = world.message(tested)
+    await world.producer.produce(TOPIC, 3, [Message(hash_, data, [*named, (headers.TEST, b"1")])])
+    await world.permit(*events_of(world, 2), partition=3)
+    await one.claim(range(8))
+    await one.applying.handle(await one.waiting([3]))
+    assert await one.value("SELECT count(*) FROM events") == 2
+    assert await count_of(one, "u1") == 2
+    assert await one.value("SELECT max(next_offset) FROM partitions") == 3
+    assert await world.dead_letters() == []
+
+
 # --- offsets: Postgres is the commit point ----------------------------------------------------------
 
 

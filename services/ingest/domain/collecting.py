@@ -24,12 +24,14 @@ class Collected(Struct, frozen=True, gc=False):
     """An event to store.
 
     ``identifiers``: their hashes, the routing id's first. ``categories``: those that its consent stamp
-    allows, None where it has none. ``masked``: kinds of card data taken out.
+    allows, None where it has none. ``test``: whether it is a test event. ``masked``: kinds of card data
+    taken out.
     """
 
     event: Event
     identifiers: list[bytes]
     categories: tuple[str, ...] | None
+    test: bool
     masked: list[str]
 
 
@@ -79,8 +81,8 @@ class Collector:
             raise BadRecord("missing_id", "userId or anonymousId")
         name, previous_id, group_id = _subject(call, type_)
         timestamp, bounded = self._happened(call)
-        payload, categories = self._shared.payload(call)
-        if categories is None and name == CONSENT_EVENT:
+        payload, said = self._shared.payload(call, type_)
+        if said.categories is None and name == CONSENT_EVENT:
             raise BadRecord("bad_consent", "$.context.consent.categoryPreferences is missing")
         event = Event(
             message_id=message_id,
@@ -97,7 +99,8 @@ class Collector:
             received_day=self._received_day,
             payload=payload,
         )
-        return Collected(event, self._identifiers(user_id, anonymous_id, previous_id), categories, masked)
+        identifiers = self._identifiers(user_id, anonymous_id, previous_id)
+        return Collected(event, identifiers, said.categories, said.test, masked)
 
     def routing_hash(self, raw: bytes) -> bytes | None:
         """The hash of the routing id of a bad call, where it has one that can be read."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from services.ingest.domain import cards, masking
+from services.ingest.domain import bots, cards, masking
 from services.ingest.domain.addresses import truncated
-from services.ingest.domain.calls import NULL, Call, Request
+from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
 from services.kernel.outcome import BadRecord
 
 MAX_USER_AGENT = 1_000
@@ -19,11 +19,24 @@ MAX_KEPT = 256_000
 
 
 class Sender(NamedTuple):
-    """Who sent a request: source and, of apps in people's hands, address and user agent."""
+    """Who sent a request: source and, of apps in people's hands, address and user agent. ``test``: whether
+    its events are tests."""
 
     source: str
     address: str | None
     user_agent: str | None
+    test: bool = False
+
+
+class Said(NamedTuple):
+    """What the context of an event says. ``stored``: the context as it is stored. ``categories``: those that
+    its consent stamp allows, None where it has none. ``test``: whether it is a test event. ``traits``: where
+    RudderStack's SDKs put those of an identify."""
+
+    stored: bytes
+    categories: tuple[str, ...] | None
+    test: bool
+    traits: bytes
 
 
 class _Consent(Struct, gc=False):
@@ -32,6 +45,7 @@ class _Consent(Struct, gc=False):
 
 _consent = msgspec.json.Decoder(_Consent | None)
 _members = msgspec.json.Decoder(dict[str, Raw])
+_TRUE = Raw(b"true")
 
 
 class Shared:
@@ -42,13 +56,15 @@ class Shared:
 
     def __init__(self, request: Request, sender: Sender, *, harmless: bool) -> None:
         self.masked: list[str] = []
-        self._contexts: dict[bytes, tuple[bytes, tuple[str, ...] | None]] = {}  # SDKs repeat theirs
+        self._contexts: dict[bytes, Said] = {}  # SDKs repeat theirs
         self._context = self._members_of(request.context, "context", harmless)
         self._integrations = self._members_of(request.integrations, "integrations", harmless)
         self._ip = _text(truncated(sender.address) if sender.address else None)
         user_agent, masked = cards.mask((sender.user_agent or "")[:MAX_USER_AGENT])
         self._user_agent = _text(user_agent or None)
         self.masked += masked
+        self._test = sender.test
+        self._searches = bots.MAX_SEARCHES
 
     def _members_of(self, raw: Raw, place: str, harmless: bool) -> dict[str, Raw]:
         data = as_object(raw, place) or b"{}"
@@ -57,21 +73,22 @@ class Shared:
             self.masked += masked
         return _members.decode(data)
 
-    def payload(self, call: Call) -> tuple[bytes, tuple[str, ...] | None]:
-        """The call's payload, and the categories that its consent stamp allows, None where it has none.
+    def payload(self, call: Call, type_: str) -> tuple[bytes, Said]:
+        """The call's payload, and what its context says.
 
         Of context and integrations the call's members come before the request's. Raises BadRecord.
         """
         raw = as_object(call.context, "context")
-        stored = self._contexts.get(raw)
-        if stored is None:
-            stored = self._contexts[raw] = self._stored(raw)
-        context, categories = stored
+        said = self._contexts.get(raw)
+        if said is None:
+            said = self._contexts[raw] = self._said(raw)
         properties = as_object(call.properties, "properties")
         if call.category is not None:
             members = {"category": Raw(msgspec.json.encode(call.category))}
             properties = msgspec.json.encode(members | _members.decode(properties or b"{}"))
         traits = as_object(call.traits, "traits")
+        if not traits and type_ == IDENTIFY:
+            traits = said.traits
         integrations = as_object(call.integrations, "integrations")
         if self._integrations:
             integrations = msgspec.json.encode(self._integrations | _members.decode(integrations or b"{}"))
@@ -80,14 +97,13 @@ class Shared:
             parts.append(b'"properties":' + properties)
         if traits:
             parts.append(b'"traits":' + traits)
-        if context:
-            parts.append(b'"context":' + context)
+        if said.stored:
+            parts.append(b'"context":' + said.stored)
         if integrations:
             parts.append(b'"integrations":' + integrations)
-        return b"{" + b",".join(parts) + b"}", categories
+        return b"{" + b",".join(parts) + b"}", said
 
-    def _stored(self, raw: bytes) -> tuple[bytes, tuple[str, ...] | None]:
-        """A call's context as it is stored, and the categories that its consent stamp allows."""
+    def _said(self, raw: bytes) -> Said:
         members = _members.decode(raw) if raw else {}
         changed = False
         if self._context:
@@ -101,9 +117,29 @@ class Shared:
         if self._user_agent is not None and bytes(members.get("userAgent", NULL)) == b"null":
             members["userAgent"] = self._user_agent
             changed = True
+        user_agent = members.get("userAgent")
+        if user_agent is not None and self._is_bot(bytes(user_agent)):
+            members["bot"] = _TRUE
+            changed = True
+        if self._test:
+            members["test"] = _TRUE
+            changed = True
         consent = members.get("consent")
         categories = None if consent is None else _allowed(consent)
-        return msgspec.json.encode(members) if changed else raw, categories
+        traits = bytes(members.get("traits", b""))
+        return Said(
+            stored=msgspec.json.encode(members) if changed else raw,
+            categories=categories,
+            test=members.get("test") == _TRUE,
+            traits=traits if traits[:1] == b"{" else b"",
+        )
+
+    def _is_bot(self, user_agent: bytes) -> bool:
+        known = bots.known(user_agent)
+        if known is None and self._searches:
+            self._searches -= 1
+            known = bots.search(user_agent)
+        return known is True
 
 
 def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:

@@ -238,6 +238,7 @@ class Applying:
             self._pairs.update(item.seen.facet + link.child for link in item.seen.links)
             age.observe((now - item.seen.received_at) / SECOND)
         applied.outcomes["dead"] += len(reading.dead)
+        applied.outcomes["test"] += reading.tests
         for outcome, count in applied.outcomes.items():
             metrics.RECORDS.labels(STAGE, outcome).inc(count)
         for (purpose, source), count in applied.dropped.items():

@@ -32,12 +32,13 @@ class Readable(NamedTuple):
 @dataclass(slots=True)
 class Reading:
     """A batch, read. ``behind``: facets of records that Postgres has already; ``ends``: next offset by
-    partition, where the batch has anything new."""
+    partition, where the batch has anything new. ``tests``: how many test events, which are not applied."""
 
     readable: list[Readable] = field(default_factory=list)
     dead: list[tuple[Record, Dead]] = field(default_factory=list)
     behind: set[bytes] = field(default_factory=set)
     ends: dict[int, int] = field(default_factory=dict)
+    tests: int = 0
 
 
 class Reader:
@@ -55,6 +56,9 @@ class Reader:
                 reading.behind.update(split(headers.value(record.headers, headers.IDENTIFIERS) or b"")[:1])
                 continue
             reading.ends[record.partition] = record.offset + 1
+            if headers.value(record.headers, headers.TEST) is not None:
+                reading.tests += 1
+                continue
             try:
                 reading.readable.append(self._read(record, today))
             except BadRecord as error:

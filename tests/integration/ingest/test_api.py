@@ -215,8 +215,13 @@ async def test_what_happened_is_counted(world: World) -> None:
 
 async def test_the_paths_are_described(world: World) -> None:
     described = (await world.client.get("/openapi.json")).json()["paths"]
-    for path in ("track", "identify", "page", "screen", "group", "alias", "batch", "import"):
-        assert "post" in described[f"/v1/{path}"]
+    types = ("track", "identify", "page", "screen", "group", "alias")
+    posted = {f"/v1/{path}" for path in (*types, "batch", "import", "m", "merge")} | {"/beacon/v1/batch"}
+    got = {f"/v1/pixel/{type_}" for type_ in types} | {"/v1/projects/{writeKey}/settings", "/sourceConfig"}
+    assert posted <= {path for path, item in described.items() if "post" in item}
+    assert got <= {path for path, item in described.items() if "get" in item}
+    assert "/v1/t," in described["/v1/track"]["post"]["description"]
+    assert len({op["operationId"] for item in described.values() for op in item.values()}) == len(described)
     assert (await world.client.get("/docs")).status_code == 200
 
 

@@ -271,3 +271,14 @@ def test_any_json_is_an_event_or_a_named_refusal(call: dict[str, Any]) -> None:
     else:
         assert event.user_id or event.anonymous_id
         assert isinstance(msgspec.json.decode(event.payload), dict)
+
+
+def test_rudderstacks_traits_of_an_identify_are_its_traits() -> None:
+    """Its SDKs put them into the context; those of a track are no news."""
+    context = {"traits": {"age": 41}}
+    told = {"type": "identify", "userId": "u1", "context": context}
+    assert payload(collect(told)) == {"traits": {"age": 41}, "context": context}
+    assert payload(collect(told | {"traits": {"age": 5}}))["traits"] == {"age": 5}
+    assert payload(collect(told, type_="identify"))["traits"] == {"age": 41}
+    assert "traits" not in payload(collect(track(context=context)))
+    assert "traits" not in payload(collect(told | {"context": {"traits": [1]}}))

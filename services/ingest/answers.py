@@ -1,0 +1,84 @@
+"""Answers on the write-key paths: in the words that SDKs read, and readable for pages of any origin."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from services.kernel.http import RETRY_SECONDS
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+RETRY = ((b"retry-after", b"%d" % RETRY_SECONDS),)
+_ANY_ORIGIN = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
+_ALLOWED = (
+    b"authorization, content-type, content-encoding, x-retry-count, x-candor-test, anonymousid, sentat, *"
+)
+"""By name for old browsers, RudderStack's ``anonymousid`` and ``sentat`` among them; ``*``, which never
+stands for ``authorization``, for what SDKs may yet add."""
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", b"application/problem+json")
+_IMAGE = (
+    (b"content-type", b"image/gif"),
+    (b"cache-control", b"no-store"),
+    (b"access-control-allow-origin", b"*"),
+)
+_GIF = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff"
+    b"!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x01D\x00;"
+)
+"""One transparent pixel."""
+_SUCCESS = b'{"success":true}'
+
+
+async def succeed(send: Send) -> None:
+    """What was sent is durable."""
+    await answer(send, 200, (_JSON, *_ANY_ORIGIN), _SUCCESS)
+
+
+async def tell(send: Send, document: Any) -> None:
+    """A JSON document."""
+    await answer(send, 200, (_JSON, *_ANY_ORIGIN), msgspec.json.encode(document))
+
+
+async def image(send: Send) -> None:
+    """A transparent picture of one pixel, which must be asked for each time."""
+    await answer(send, 200, _IMAGE, _GIF)
+
+
+async def preflight(send: Send, method: str) -> None:
+    """A browser asks whether a page of another origin may send here; it remembers the answer for a day."""
+    headers = (
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-allow-methods", f"{method}, OPTIONS".encode()),
+        (b"access-control-allow-headers", _ALLOWED),
+        (b"access-control-max-age", b"86400"),
+    )
+    await answer(send, 204, headers, b"")
+
+
+async def refuse(send: Send, status: int, code: str, message: str, headers: Headers = ()) -> None:
+    """A problem document that also carries what the various SDKs read: success, code, message, error."""
+    title = HTTPStatus(status).phrase
+    text = message or title
+    document = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": text,
+        "success": False,
+        "code": code,
+        "message": text,
+        "error": text,
+    }
+    await answer(send, status, (_PROBLEM, *_ANY_ORIGIN, *headers), msgspec.json.encode(document))
+
+
+async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,171 @@
+"""The JavaScript SDKs of Segment and RudderStack, unmodified, on Node and in a real Chromium: each call
+arrives, once and whole. tests/sdk has them, and what they are asked to do."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.kernel.events import Event
+from services.kernel.settings import ROOT
+from tests.integration.ingest.world import World
+
+FOLDER = ROOT / "tests" / "sdk"
+INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
+NODE = Path(sys.executable).with_name("node")
+
+pytestmark = pytest.mark.skipif(
+    not (INSTALLED.exists() and NODE.exists()),
+    reason="the JavaScript SDKs are not installed: make test does that, where npm can be reached",
+)
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """Of Node: a folder of its own to unpack Chromium in, with the libraries that come along if need be."""
+    with tempfile.TemporaryDirectory(prefix="candor-sdk-", ignore_cleanup_errors=True) as folder:
+        environment = {**os.environ, "TMPDIR": folder}
+        if ctypes.util.find_library("nss3") is None:
+            environment["AWS_EXECUTION_ENV"] = "AWS_Lambda_nodejs22.x"
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The Chromium to start; empty for the one among the packages, which is for Linux on x86-64."""
+    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
+        return ""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on the PATH, and the packaged one is for Linux on x86-64")
+    return found
+
+
+async def play(environment: dict[str, str], script: str, *arguments: str) -> dict[str, Any]:
+    """What the script says once it is through."""
+    command = [str(NODE), str(FOLDER / script), *arguments]
+    output = await asyncio.to_thread(
+        lambda: subprocess.check_output(command, env=environment, timeout=60, text=True)
+    )
+    said: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return said
+
+
+async def arrived(world: World) -> dict[str, tuple[Event, dict[str, Any]]]:
+    """Each event with its payload, by type; no type twice, no dead letter."""
+    assert await world.letters() == []
+    events = await world.events()
+    found = {event.type: (event, msgspec.json.decode(event.payload)) for event in events}
+    assert len(found) == len(events)
+    return found
+
+
+def check_server_calls(found: dict[str, tuple[Event, dict[str, Any]]], library: str) -> None:
+    assert set(found) == {"identify", "track", "page", "screen", "group", "alias"}
+    assert {payload["context"]["library"]["name"] for _, payload in found.values()} == {library}
+    identify, payload = found["identify"]
+    assert (identify.user_id, payload["traits"]) == ("ü-1", {"name": "Jürgen"})
+    track, payload = found["track"]
+    assert (track.name, track.user_id) == ("Order Completed", "ü-1") and not track.timestamp_bounded
+    assert payload["properties"] == {"total": 12.5, "card": "[card visa 1111]"}
+    page, payload = found["page"]
+    assert page.name == "Home" and payload["properties"]["url"] == "https://shop.example/"
+    screen = found["screen"][0]
+    assert (screen.name, screen.user_id, screen.anonymous_id) == ("Start", None, "a-2")
+    group, payload = found["group"]
+    assert (group.group_id, payload["traits"]) == ("g-1", {"plan": "pro"})
+    assert (found["alias"][0].previous_id, found["alias"][0].user_id) == ("a-1", "ü-1")
+
+
+async def test_segments_sdk_for_node(world: World, environment: dict[str, str]) -> None:
+    said = await play(environment, "analytics_node.mjs", world.service.url, world.server)
+    assert said == {"errors": []}
+    found = await arrived(world)
+    check_server_calls(found, "@segment/analytics-node")
+
+
+async def test_segments_sdk_for_node_reports_a_refusal(world: World, environment: dict[str, str]) -> None:
+    said = await play(environment, "analytics_node.mjs", world.service.url, "candor_wrong")
+    assert len(said["errors"]) == 6
+    assert await world.events() == []
+
+
+async def test_rudderstacks_sdk_for_node(world: World, environment: dict[str, str]) -> None:
+    said = await play(environment, "rudder_node.mjs", world.service.url, world.server)
+    assert said == {"errors": []}
+    check_server_calls(await arrived(world), "analytics-node")
+
+
+async def test_rudderstacks_sdk_for_node_reports_a_refusal(world: World, environment: dict[str, str]) -> None:
+    said = await play(environment, "rudder_node.mjs", world.service.url, "candor_wrong")
+    assert said["errors"] and set(said["errors"]) == {401}
+    assert await world.events() == []
+
+
+def check_browser_calls(found: dict[str, tuple[Event, dict[str, Any]]], library: str) -> None:
+    assert {payload["context"]["library"]["name"] for _, payload in found.values()} == {library}
+    for _, payload in found.values():
+        assert payload["context"]["ip"] == "127.0.0.0"
+        assert "HeadlessChrome" in payload["context"]["userAgent"] and payload["context"]["bot"] is True
+    assert len({event.anonymous_id for event, _ in found.values()}) == 1
+    assert found["identify"][1]["traits"]["name"] == "Jürgen"
+    track, payload = found["track"]
+    assert (track.name, track.user_id) == ("Order Completed", "ü-1") and not track.timestamp_bounded
+    assert payload["properties"]["total"] == 12.5 and payload["properties"]["card"] == "[card visa 1111]"
+    page, payload = found["page"]
+    assert page.name == "Home" and payload["properties"]["category"] == "Shop"
+    assert payload["context"]["page"]["search"] == "?shop=1"
+    assert (found["group"][0].group_id, found["group"][1]["traits"]["plan"]) == ("g-1", "pro")
+    assert (found["alias"][0].previous_id, found["alias"][0].user_id) == ("a-1", "ü-1")
+
+
+@pytest.mark.parametrize(
+    ("mode", "posts"),
+    [("standard", [f"/v1/{letter}" for letter in "itpsga"]), ("batching", ["/v1/b"])],
+)
+async def test_segments_sdk_for_browsers(
+    world: World, environment: dict[str, str], chromium: str, mode: str, posts: list[str]
+) -> None:
+    count = str(len(posts))
+    said = await play(
+        environment, "browser.mjs", "segment", mode, count, world.service.url, world.web, chromium
+    )
+    assert said["errors"] == []
+    assert said["paths"] == [f"/v1/projects/{world.web}/settings", *posts]
+    found = await arrived(world)
+    assert set(found) == {"identify", "track", "page", "screen", "group", "alias"}
+    check_browser_calls(found, "analytics.js")
+
+
+@pytest.mark.parametrize(
+    ("mode", "posts"),
+    [
+        ("standard", [f"/v1/{type_}" for type_ in ("identify", "track", "page", "group", "alias")]),
+        ("beacon", ["/beacon/v1/batch"]),
+    ],
+)
+async def test_rudderstacks_sdk_for_browsers(
+    world: World, environment: dict[str, str], chromium: str, mode: str, posts: list[str]
+) -> None:
+    count = str(len(posts))
+    said = await play(
+        environment, "browser.mjs", "rudder", mode, count, world.service.url, world.web, chromium
+    )
+    assert said["errors"] == []
+    assert said["paths"] == ["/sourceConfig/", *posts]
+    found = await arrived(world)
+    assert set(found) == {"identify", "track", "page", "group", "alias"}
+    check_browser_calls(found, "RudderLabs JavaScript SDK")

@@ -1,0 +1,17 @@
+// RudderStack's SDK for Node, which packs with gzip: each of its calls, flushed; prints the errors that it reports.
+import Analytics from "@rudderstack/rudder-sdk-node";
+
+const [dataPlaneUrl, writeKey] = process.argv.slice(2);
+const errors = [];
+const errorHandler = (error) => errors.push(error.response?.status ?? String(error));
+const analytics = new Analytics(writeKey, { dataPlaneUrl, errorHandler, retryCount: 0, logLevel: "none" });
+
+analytics.identify({ userId: "ü-1", traits: { name: "Jürgen" } });
+analytics.track({ userId: "ü-1", event: "Order Completed", properties: { total: 12.5, card: "4111 1111 1111 1111" } });
+analytics.page({ userId: "ü-1", category: "Shop", name: "Home", properties: { url: "https://shop.example/" } });
+analytics.screen({ anonymousId: "a-2", name: "Start" });
+analytics.group({ userId: "ü-1", groupId: "g-1", traits: { plan: "pro" } });
+analytics.alias({ userId: "ü-1", previousId: "a-1" });
+await analytics.flush();
+console.log(JSON.stringify({ errors }));
+process.exit();
