@@ -126,13 +126,11 @@ class Shared:
             changed = True
         consent = members.get("consent")
         categories = None if consent is None else _allowed(consent)
-        traits = bytes(members.get("traits", b""))
-        return Said(
-            stored=msgspec.json.encode(members) if changed else raw,
-            categories=categories,
-            test=members.get("test") == _TRUE,
-            traits=traits if traits[:1] == b"{" else b"",
-        )
+        test = "test" in members and members["test"] == _TRUE
+        traits = bytes(members["traits"]) if "traits" in members else b""
+        if traits[:1] != b"{":
+            traits = b""
+        return Said(msgspec.json.encode(members) if changed else raw, categories, test, traits)
 
     def _is_bot(self, user_agent: bytes) -> bool:
         known = bots.known(user_agent)

