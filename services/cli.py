@@ -22,6 +22,7 @@ from services.kernel import topics as registry
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
 from services.kernel.tail import tail as read_topic
+from services.recent_cli import show as show_recent
 from services.verification import verify_all
 
 
@@ -102,25 +103,43 @@ def start(stack: Stack) -> dict[str, str]:
 
 
 @candor.command()
-@click.argument("topic")
+@click.argument("topic", required=False)
+@click.option("--source", help="Instead of a topic: what becomes of each event of this source.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--from-beginning", is_flag=True, help="Also what stands there already.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds without a record.")
-def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, timeout: float | None) -> None:
-    """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count."""
+def tail(
+    topic: str | None,
+    source: str | None,
+    as_json: bool,
+    from_beginning: bool,
+    most: int | None,
+    timeout: float | None,
+) -> None:
+    """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count.
+
+    With --source, show each step of each event that comes from now on, never a payload: accepted, permitted,
+    then applied, repeat, dropped or dead. --max then counts events that have ended.
+    """
+    if (topic is None) == (source is None) or (source and from_beginning):
+        raise click.UsageError("name a TOPIC, or a --source (of which the beginning is not kept)")
 
     async def run() -> None:
+        settings = Stack().settings
+        if topic is None:
+            return await show_recent(settings, str(source), as_json=as_json, most=most, idle_seconds=timeout)
         beginning = from_beginning or (most is not None and timeout is None)
-        source = read_topic(Stack().settings, topic, from_beginning=beginning, idle_seconds=timeout)
+        found = read_topic(settings, topic, from_beginning=beginning, idle_seconds=timeout)
         count = 0
-        async with aclosing(source) as records:
+        async with aclosing(found) as records:
             async for record in records:
                 text = msgspec.json.encode(record)
                 print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
                 count += 1
                 if count == most:
-                    return
+                    return None
+        return None
 
     with suppress(KeyboardInterrupt):
         asyncio.run(run())
