@@ -6,10 +6,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
-from typing import Any
 from urllib.parse import quote
 
 import click
@@ -17,18 +15,23 @@ import msgspec
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
+from services.columns import columns
+from services.deadletters_cli import deadletters
 from services.kernel import keys
 from services.kernel import topics as registry
-from services.kernel.deadletter import TOPIC as DEAD_LETTERS
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
 from services.kernel.tail import tail as read_topic
+from services.recent_cli import show as show_recent
 from services.verification import verify_all
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def candor() -> None:
     """Candor, an event-driven customer data platform."""
+
+
+candor.add_command(deadletters)
 
 
 @candor.command()
@@ -100,25 +103,43 @@ def start(stack: Stack) -> dict[str, str]:
 
 
 @candor.command()
-@click.argument("topic")
+@click.argument("topic", required=False)
+@click.option("--source", help="Instead of a topic: what becomes of each event of this source.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--from-beginning", is_flag=True, help="Also what stands there already.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds without a record.")
-def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, timeout: float | None) -> None:
-    """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count."""
+def tail(
+    topic: str | None,
+    source: str | None,
+    as_json: bool,
+    from_beginning: bool,
+    most: int | None,
+    timeout: float | None,
+) -> None:
+    """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count.
+
+    With --source, show each step of each event that comes from now on, never a payload: accepted, permitted,
+    then applied, repeat, dropped or dead. --max then counts events that have ended.
+    """
+    if (topic is None) == (source is None) or (source and from_beginning):
+        raise click.UsageError("name a TOPIC, or a --source (of which the beginning is not kept)")
 
     async def run() -> None:
+        settings = Stack().settings
+        if topic is None:
+            return await show_recent(settings, str(source), as_json=as_json, most=most, idle_seconds=timeout)
         beginning = from_beginning or (most is not None and timeout is None)
-        source = read_topic(Stack().settings, topic, from_beginning=beginning, idle_seconds=timeout)
+        found = read_topic(settings, topic, from_beginning=beginning, idle_seconds=timeout)
         count = 0
-        async with aclosing(source) as records:
+        async with aclosing(found) as records:
             async for record in records:
                 text = msgspec.json.encode(record)
                 print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
                 count += 1
                 if count == most:
-                    return
+                    return None
+        return None
 
     with suppress(KeyboardInterrupt):
         asyncio.run(run())
@@ -155,37 +176,6 @@ def revoke_key(key: str) -> None:
     print(f"{keys.revoke(Stack().settings.keyring, key).name} is revoked")
 
 
-@candor.group()
-def deadletters() -> None:
-    """Records that could not be processed."""
-
-
-@deadletters.command(name="list")
-@click.option("--reason", help="Only those with this reason.")
-def list_dead_letters(reason: str | None) -> None:
-    """Show every dead letter that is kept, and how many there are of each reason."""
-    letters = [letter for letter in dead_letters() if reason in (None, letter["value"]["reason"])]
-    rows = [("place", "step", "reason", "detail", "source")]
-    for letter in letters:
-        value = letter["value"]
-        place = f"{letter['partition']}:{letter['offset']}"
-        rows.append((place, value["step"], value["reason"], value["detail"], value["source"] or "-"))
-    columns(rows)
-    print()
-    columns([(text, str(n)) for text, n in Counter(x["value"]["reason"] for x in letters).most_common()])
-
-
-@deadletters.command(name="show")
-@click.argument("place")
-def show_dead_letter(place: str) -> None:
-    """Show the dead letter at PLACE, as `list` names it (partition:offset)."""
-    for letter in dead_letters():
-        if place == f"{letter['partition']}:{letter['offset']}":
-            print(msgspec.json.format(msgspec.json.encode(letter)).decode())
-            return
-    raise CandorError(f"there is no dead letter at {place}")
-
-
 @candor.command()
 @click.argument("segment")
 @click.argument("person")
@@ -219,16 +209,6 @@ def verify() -> None:
         sys.exit(1)
 
 
-def dead_letters() -> list[dict[str, Any]]:
-    """All dead letters that the topic holds, decoded."""
-
-    async def run() -> list[dict[str, Any]]:
-        source = read_topic(Stack().settings, DEAD_LETTERS, from_beginning=True, idle_seconds=1)
-        return [record async for record in source]
-
-    return asyncio.run(run())
-
-
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Show a step of a longer command with the time that it took."""
@@ -247,13 +227,6 @@ def show(stack: Stack) -> bool:
     ]
     columns([("process", "state", "pid", "address", "ready"), *lines])
     return not any(row.problem for row in rows)
-
-
-def columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:

@@ -9,12 +9,14 @@ from services.ingest.api import Endpoint
 from services.ingest.description import describe
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.outage import Outages
+from services.ingest.recent import get_recent
 from services.kernel import deadletter, topics
 from services.kernel.clock import Clock
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
 from services.kernel.produce import BatchProducer
+from services.kernel.recent.following import Recent
 from services.kernel.run import Running
 from services.kernel.settings import Settings
 
@@ -30,9 +32,13 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
     try:
         keyring = KeyRing(settings.keyring)
         outages = Outages(producer, health)
-        rest = create_app("ingest", SUMMARY, [], health, keyring)
+        recent = Recent(settings, clock)
+        rest = create_app("ingest", SUMMARY, [get_recent], health, keyring, recent=recent)
         describe(rest)
         flow = Flow(producer, keyring, settings.hasher(), clock)
-        yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
+        try:
+            yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
+        finally:
+            await recent.stop()
     finally:
         await producer.stop()

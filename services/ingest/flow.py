@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from services.ingest.domain import calls, masking
 from services.ingest.domain.collecting import Collected, Collector
-from services.ingest.domain.payload import Sender, kept
+from services.ingest.domain.payload import Sender, id_masked, kept
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import SECOND, Clock
-from services.kernel.deadletter import DeadLetters
+from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
@@ -97,7 +97,7 @@ class Flow:
 
     def _decide(
         self, arrived: Arrived, request: calls.Request, key: Key
-    ) -> tuple[list[Message], list[tuple[bytes | None, DeadLetter]]]:
+    ) -> tuple[list[Message], list[Letter]]:
         """The records to write. Only with public keys are address and user agent those of a person."""
         source = key.source or ""
         public = key.kind == "write"
@@ -116,23 +116,25 @@ class Flow:
             (headers.STARTED, b"%d" % arrived.started),
         )
         messages: list[Message] = []
-        dead: list[tuple[bytes | None, DeadLetter]] = []
+        dead: list[Letter] = []
         masked = collector.masked
         size = 0
         for index, raw in enumerate(request.calls):
             suspicious = not harmless and masking.suspicious(raw)
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious)
-                message = _message(collected, common, arrived.gpc)
+                message = event_message(collected, common, arrived.gpc)
             except BadRecord as error:
                 payload, found = kept(raw, suspicious=suspicious)
                 masked += found
-                letter = self._letter(error, source, payload)
-                dead.append((collector.routing_hash(raw), letter))
-                continue
-            masked += collected.masked
-            messages.append(message)
-            size += len(message[1] or b"")
+                letter = self._letter(error, source, collector.completed(payload))
+                named = [*common, *_letter_headers(arrived.gpc, bool(found) and id_masked(raw, payload))]
+                dead.append(Letter(collector.routing_hash(raw), letter, named))
+                size += len(letter.payload)
+            else:
+                masked += collected.masked
+                messages.append(message)
+                size += len(message[1] or b"")
             if size > MAX_WRITTEN:
                 raise BadRecord("too_large", "the context of the batch makes its events too large")
         for kind in masked:
@@ -153,7 +155,9 @@ class Flow:
         )
 
 
-def _message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:
+def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:
+    """The record of an event. ``common``: headers that a request's events share. ``gpc``: whether the request
+    bore Sec-GPC: 1."""
     identifiers = collected.identifiers
     named = [(headers.IDENTIFIERS, join(identifiers)), *common]
     if gpc or collected.categories is not None:
@@ -161,6 +165,12 @@ def _message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: boo
     if collected.test:
         named.append((headers.TEST, b"1"))
     return Message(identifiers[0], codec.encode(collected.event), named)
+
+
+def _letter_headers(gpc: bool, is_id_masked: bool) -> list[tuple[str, bytes]]:
+    """What a replay must know of a bad call beyond its payload."""
+    named = [(headers.STAMP, _stamp(None, True))] if gpc else []
+    return [*named, (headers.ID_MASKED, b"1")] if is_id_masked else named
 
 
 def _placed(messages: Sequence[Message], partitions: int) -> dict[int, tuple[list[Message], int]]:

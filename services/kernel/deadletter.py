@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import Clock
@@ -16,6 +16,14 @@ MAX_PAYLOAD = 256_000
 """Bytes of a dead record that are kept."""
 
 
+class Letter(NamedTuple):
+    """A dead letter with the key and headers of its record."""
+
+    key: bytes | None
+    value: DeadLetter
+    headers: headers.Headers
+
+
 class DeadLetters:
     """Writes the dead letters of one stage. ``sent`` counts them since the start of the process."""
 
@@ -26,26 +34,27 @@ class DeadLetters:
         self.sent = 0
 
     async def send(self, dead: Sequence[tuple[Any, Dead]]) -> None:
-        """Keep records read from a topic (aiokafka's ConsumerRecord). Acknowledged before it returns.
+        """Keep records read from a topic (aiokafka's ConsumerRecord) with key and headers, so that they can
+        be replayed as they were. Acknowledged before it returns.
 
         Ingest masked cards before these bytes were first stored, so they are clean.
         """
-        await self.send_messages([self._message(record, why) for record, why in dead])
+        await self.send_messages([self._letter(record, why) for record, why in dead])
 
-    async def send_messages(self, dead: Sequence[tuple[bytes | None, DeadLetter]]) -> None:
-        """Keep (key, dead letter) pairs made by the caller, whose payload must be clean."""
+    async def send_messages(self, dead: Sequence[Letter]) -> None:
+        """Keep dead letters made by the caller, whose payload must be clean."""
         if not dead:
             return
         await self._producer.produce(
-            TOPIC, None, [Message(key, codec.encode(letter)) for key, letter in dead]
+            TOPIC, None, [Message(key, codec.encode(value), named) for key, value, named in dead]
         )
         self.sent += len(dead)
-        for _, letter in dead:
-            metrics.DEAD_LETTERS.labels(self._stage, letter.reason).inc()
+        for letter in dead:
+            metrics.DEAD_LETTERS.labels(self._stage, letter.value.reason).inc()
 
-    def _message(self, record: Any, why: Dead) -> tuple[bytes | None, DeadLetter]:
+    def _letter(self, record: Any, why: Dead) -> Letter:
         source = headers.value(record.headers, headers.SOURCE)
-        return record.key, DeadLetter(
+        value = DeadLetter(
             reason=why.reason,
             step=self._stage,
             detail=why.detail,
@@ -56,3 +65,4 @@ class DeadLetters:
             dead_at=self._clock.now(),
             payload=(record.value or b"")[:MAX_PAYLOAD],
         )
+        return Letter(record.key, value, record.headers)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from services.kernel.events import RECORDS, Record
 from services.kernel.identifier import HASH_SIZE, split
 from services.kernel.outcome import BadRecord, CandorError, Outage
 from services.kernel.settings import Settings
-from services.kernel.topics import registry
+from services.kernel.topics import Topic, registry
 
 _KINDS = {kind.schema: kind for kind in RECORDS}
 _JSON = ("payload", "traits", "rule")
@@ -36,21 +36,8 @@ async def tail(
     Only committed records. Ends after ``idle_seconds`` without a record, never when that is None. A value
     that can't be decoded is shown as ``{"undecodable": reason}``. Raises UnknownTopic, Outage.
     """
-    known = registry()
-    if topic not in known:
-        raise UnknownTopic(f"no topic is named {topic}: {', '.join(known)}")
-    kind = _KINDS[known[topic].schema]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=200,
-    )
-    try:
-        await consumer.start()
-        partitions = [TopicPartition(settings.topic(topic), p) for p in range(known[topic].partitions)]
-        consumer.assign(partitions)
+    kind = _KINDS[_known(topic).schema]
+    async with _reader(settings, topic) as (consumer, partitions):
         if not from_beginning:
             for tp, end in (await consumer.end_offsets(partitions)).items():
                 consumer.seek(tp, end)
@@ -61,10 +48,46 @@ async def tail(
                 for record in records:
                     heard = loop.time()
                     yield shown(record, kind)
+
+
+async def held(settings: Settings, topic: str) -> AsyncGenerator[Any, None]:
+    """All that the topic holds when this begins (aiokafka's ConsumerRecord). Raises UnknownTopic, Outage."""
+    async with _reader(settings, topic) as (consumer, partitions):
+        ends = await consumer.end_offsets(partitions)
+        for tp in partitions:
+            while await consumer.position(tp) < ends[tp]:
+                for records in (await consumer.getmany(tp, timeout_ms=200)).values():
+                    for record in records:
+                        if record.offset < ends[tp]:
+                            yield record
+
+
+@asynccontextmanager
+async def _reader(settings: Settings, topic: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+    """A consumer of no group at the topic's beginning, with its partitions."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=200,
+    )
+    try:
+        await consumer.start()
+        partitions = [TopicPartition(settings.topic(topic), p) for p in range(_known(topic).partitions)]
+        consumer.assign(partitions)
+        yield consumer, partitions
     except (KafkaError, OSError) as error:
         raise Outage(f"Kafka at {settings.kafka}: {error or type(error).__name__}") from error
     finally:
         await close(consumer)
+
+
+def _known(topic: str) -> Topic:
+    known = registry()
+    if topic not in known:
+        raise UnknownTopic(f"no topic is named {topic}: {', '.join(known)}")
+    return known[topic]
 
 
 def shown(record: Any, kind: type[Record]) -> dict[str, Any]:

@@ -236,7 +236,10 @@ async def test_what_can_not_be_judged_is_put_aside_and_the_rest_goes_on(
         await producer.produce(COLLECTED, 2, [headless, good, unreadable])
         await judged(bus)
     assert [record.value for record in await everything(bus, PERMITTED)] == [good.value]
-    letters = [codec.decode(DeadLetter, record.value) for record in await everything(bus, "deadletters")]
+    records = await everything(bus, "deadletters")
+    letters = [codec.decode(DeadLetter, record.value) for record in records]
+    kept = {letter.offset: list(record.headers) for letter, record in zip(letters, records, strict=True)}
+    assert kept == {0: list(headless.headers), 2: list(unreadable.headers)}
     assert sorted((letter.reason, letter.step, letter.offset, letter.payload) for letter in letters) == [
         ("bad_header", "gate", 0, headless.value),
         ("not_avro", "gate", 2, unreadable.value),

@@ -9,7 +9,7 @@ from msgspec import Struct
 from services.ingest.domain import calls, masking
 from services.ingest.domain.calls import Call, Request, Text
 from services.ingest.domain.payload import Sender, Shared
-from services.ingest.domain.times import DAY, corrected, microseconds
+from services.ingest.domain.times import DAY, corrected, iso, microseconds
 from services.kernel.events import Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, normalise
 from services.kernel.outcome import BadRecord
@@ -101,6 +101,12 @@ class Collector:
         )
         identifiers = self._identifiers(user_id, anonymous_id, previous_id)
         return Collected(event, identifiers, said.categories, said.test, masked)
+
+    def completed(self, kept: bytes) -> bytes:
+        """A bad call as its dead letter may hold it (:func:`payload.kept`), complete by itself: with its type
+        where the path said so, and with what the request said for all its calls."""
+        members = {"type": self._type, "sentAt": None if self._sent_at is None else iso(self._sent_at)}
+        return self._shared.completed(kept, members)
 
     def routing_hash(self, raw: bytes) -> bytes | None:
         """The hash of the routing id of a bad call, where it has one that can be read."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,6 +45,7 @@ class _Consent(Struct, gc=False):
     categoryPreferences: dict[str, bool] | None = None
 
 
+_IDS = ("userId", "anonymousId", "previousId", "groupId", "messageId")
 _consent = msgspec.json.Decoder(_Consent | None)
 _members = msgspec.json.Decoder(dict[str, Raw])
 _TRUE = Raw(b"true")
@@ -104,6 +107,17 @@ class Shared:
         return b"{" + b",".join(parts) + b"}", said
 
     def _said(self, raw: bytes) -> Said:
+        members, changed = self._merged(raw)
+        consent = members.get("consent")
+        categories = None if consent is None else _allowed(consent)
+        test = "test" in members and members["test"] == _TRUE
+        traits = bytes(members["traits"]) if "traits" in members else b""
+        if traits[:1] != b"{":
+            traits = b""
+        return Said(msgspec.json.encode(members) if changed else raw, categories, test, traits)
+
+    def _merged(self, raw: bytes) -> tuple[dict[str, Raw], bool]:
+        """The members of a call's context with what the request adds, and whether it adds anything."""
         members = _members.decode(raw) if raw else {}
         changed = False
         if self._context:
@@ -124,13 +138,7 @@ class Shared:
         if self._test:
             members["test"] = _TRUE
             changed = True
-        consent = members.get("consent")
-        categories = None if consent is None else _allowed(consent)
-        test = "test" in members and members["test"] == _TRUE
-        traits = bytes(members["traits"]) if "traits" in members else b""
-        if traits[:1] != b"{":
-            traits = b""
-        return Said(msgspec.json.encode(members) if changed else raw, categories, test, traits)
+        return members, changed
 
     def _is_bot(self, user_agent: bytes) -> bool:
         known = bots.known(user_agent)
@@ -138,6 +146,31 @@ class Shared:
             self._searches -= 1
             known = bots.search(user_agent)
         return known is True
+
+    def completed(self, kept: bytes, said: Mapping[str, str | None]) -> bytes:
+        """A bad call as ``kept``, with what the request says for all its calls and its type and time of
+        sending as ``said``: it can be collected again by itself. Without the write key, which lets others in.
+        Empty where that makes it too long; what is no object stays as it is."""
+        try:
+            members = _members.decode(kept)
+        except msgspec.DecodeError:
+            return kept
+        members.pop("writeKey", None)
+        if said["type"] is not None:
+            members["type"] = Raw(msgspec.json.encode(said["type"]))
+        if said["sentAt"] is not None and bytes(members.get("sentAt", NULL)) == b"null":
+            members["sentAt"] = Raw(msgspec.json.encode(said["sentAt"]))
+        with suppress(BadRecord):  # what is wrong there stays as it is
+            context, changed = self._merged(as_object(members.get("context", NULL), "context"))
+            if changed:
+                members["context"] = Raw(msgspec.json.encode(context))
+        if self._integrations:
+            with suppress(BadRecord):
+                own = as_object(members.get("integrations", NULL), "integrations")
+                merged = self._integrations | _members.decode(own or b"{}")
+                members["integrations"] = Raw(msgspec.json.encode(merged))
+        whole = msgspec.json.encode(members)
+        return whole if len(whole) <= MAX_KEPT else b""
 
 
 def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:
@@ -159,6 +192,18 @@ def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:
         members["context"] = Raw(msgspec.json.encode(context))
         cleaned = msgspec.json.encode(members)
     return cleaned, masked
+
+
+def id_masked(raw: bytes, kept: bytes) -> bool:
+    """Whether one of the call's ids is not in its kept form what it was."""
+    try:
+        before, after = _members.decode(raw), _members.decode(kept)
+    except msgspec.DecodeError:
+        return True
+    return any(
+        msgspec.json.decode(before.get(name, NULL)) != msgspec.json.decode(after.get(name, NULL))
+        for name in _IDS
+    )
 
 
 def as_object(raw: Raw, place: str) -> bytes:

@@ -33,6 +33,14 @@ def microseconds(value: str | int | float | None) -> int | None:
     return int(value * 1000) if abs(value) >= _SMALLEST_IN_MILLISECONDS else int(value * 1_000_000)
 
 
+def iso(moment: int) -> str | None:
+    """A time in ISO 8601, None where that can't be written."""
+    try:
+        return (_EPOCH + moment * _MICROSECOND).isoformat()
+    except OverflowError:
+        return None
+
+
 def corrected(original: str | int | float | None, sent_at: int | None, received_at: int) -> tuple[int, bool]:
     """The time of an event and whether it had to be bounded.
 

@@ -15,7 +15,7 @@ import pytest
 
 from services.kernel import codec, headers, keys
 from services.kernel.clock import SystemClock
-from services.kernel.events import Event
+from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, split
 from services.kernel.permission import Stamp
 from tests.integration.ingest.world import World, track
@@ -71,6 +71,23 @@ async def test_bad_events_of_a_batch_become_dead_letters_and_the_others_go_on(wo
     }
     [letter] = [letter for letter in letters if letter.reason == "missing_field"]
     assert msgspec.json.decode(letter.payload) == {"type": "track", "userId": "u1"}
+
+
+async def test_a_bad_call_keeps_what_a_replay_must_know(world: World) -> None:
+    """Its type, where only the path said it, and that the browser asked for privacy; never the key."""
+    body = {"userId": "u1", "writeKey": world.server}
+    await world.post("/v1/track", body, headers={"sec-gpc": "1"})
+    [record] = await world.records("deadletters")
+    payload = msgspec.json.decode(codec.decode(DeadLetter, record.value).payload)
+    assert payload == {"userId": "u1", "type": "track"}
+    assert headers.value(record.headers, headers.SOURCE) == f"shop-{world.source}".encode()
+    assert headers.value(record.headers, headers.STAMP) == Stamp(gpc=True).to_header()
+
+
+async def test_bad_calls_that_the_shared_context_would_multiply_are_refused(world: World) -> None:
+    answer = await world.batch(*[{"type": "track"}] * 1_000, context={"x": "y" * 30_000})
+    assert answer.status_code == 413
+    assert await world.letters() == []
 
 
 @pytest.mark.parametrize("key", [None, "candor_wrong"])

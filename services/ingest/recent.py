@@ -1,0 +1,21 @@
+"""HTTP: what became of a source's newest events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import get
+from litestar.datastructures import State
+from litestar.params import FromPath
+
+from services.kernel.http import BEARER, require
+from services.kernel.recent.following import Recent
+
+
+@get("/v1/sources/{source:str}/recent", guards=[require("profile:read")], security=BEARER, tags=["operators"])
+async def get_recent(state: State, source: FromPath[str]) -> dict[str, Any]:
+    """Did my event arrive? The newest 200 events of the source that came since the first question, newest
+    first, each with its outcome by stage within about a second: `accepted`, then `applied`, `repeat`,
+    `dropped` or `dead`. Never a payload. Ask again within a minute, or it is forgotten."""
+    recent: Recent = state.recent
+    return await recent.of(source)
