@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from services.ingest.api import Endpoint
 from services.ingest.description import describe
+from services.ingest.domain.masking import Cleaner
+from services.ingest.domain.rules import Rules
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.outage import Outages
 from services.kernel import deadletter, topics
@@ -23,7 +25,9 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
-    """The service, connected; its tasks are run by kernel.run. Raises Outage while Kafka does not answer."""
+    """The service, connected; its tasks are run by kernel.run. Raises InvalidRules, and
+    Outage while Kafka does not answer."""
+    rules = Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name)
     await topics.ensure(settings, [TOPIC, deadletter.TOPIC])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
@@ -32,7 +36,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         outages = Outages(producer, health)
         rest = create_app("ingest", SUMMARY, [], health, keyring)
         describe(rest)
-        flow = Flow(producer, keyring, settings.hasher(), clock)
+        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), clock)
         yield Running(Endpoint(flow, clock, rest, outages), {"outages": outages.watch()})
     finally:
         await producer.stop()

@@ -131,11 +131,13 @@ def _is_half(escape: bytes) -> bool:
 
 
 def read_call(raw: bytes) -> Call:
-    """One call of a request. Raises BadRecord: "too_large", or "bad_field" naming the field and what was
-    expected there."""
+    """One call of a request. Raises BadRecord: "too_large", "too_deep", or "bad_field" naming the field and
+    what was expected there."""
     if len(raw) > MAX_EVENT:
         raise BadRecord("too_large", f"more than {MAX_EVENT} bytes")
     try:
         return _call.decode(raw)
     except msgspec.DecodeError as error:
         raise BadRecord("bad_field", str(error)) from None
+    except RecursionError:
+        raise BadRecord("too_deep", "$") from None

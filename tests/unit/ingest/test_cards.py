@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.ingest.domain import cards
 from services.ingest.domain.issuers import brand, luhn
-from tests.unit.ingest.numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
+from tests.support.card_numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
 
 NUMBERS = st.builds(card_number, st.sampled_from(sorted(BRANDS)), st.randoms(use_true_random=False))
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz &?=:,;äöü", max_size=20)

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain import calls, masking
+from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
 from services.ingest.domain.payload import Sender, kept
 from services.ingest.domain.times import DAY
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher
 from services.kernel.outcome import BadRecord
+from tests.support.cleaner import CLEANER
 
 RECEIVED = 20_415 * DAY + 55_000_000
 HASH = Hasher(b"k" * 32)
@@ -30,10 +31,10 @@ def collect(
     """The event of one call, alone in its request or, with ``type_`` None, in a batch."""
     body = json.dumps(call if type_ else {"batch": [call], **shared}).encode()
     request = calls.read_request(body, type_)
-    harmless = masking.harmless(body)
-    collector = Collector(request, sender, RECEIVED, "request", HASH, harmless=harmless)
+    harmless = CLEANER.harmless(body)
+    collector = Collector(request, sender, RECEIVED, "request", HASH, CLEANER, harmless=harmless)
     raw = request.calls[0]
-    return collector.collect(raw, index, suspicious=not harmless and masking.suspicious(raw))
+    return collector.collect(raw, index, suspicious=not harmless and CLEANER.suspicious(raw))
 
 
 def refused(call: Any, **options: Any) -> BadRecord:
@@ -233,7 +234,7 @@ def test_a_user_agent_with_a_card_number_is_masked() -> None:
 
 def test_what_is_kept_of_a_bad_call_has_neither_card_nor_address() -> None:
     call = track(type="bad", properties={"n": CARD}, context={"ip": "203.0.113.77"})
-    cleaned, masked = kept(json.dumps(call).encode(), suspicious=True)
+    cleaned, masked = kept(json.dumps(call).encode(), CLEANER, suspicious=True)
     assert masked == ["number"]
     assert CARD.encode() not in cleaned and b"203.0.113.77" not in cleaned
     assert msgspec.json.decode(cleaned)["userId"] == "u1"
@@ -241,7 +242,7 @@ def test_what_is_kept_of_a_bad_call_has_neither_card_nor_address() -> None:
 
 @pytest.mark.parametrize("raw", [b"5", b'"x"', b'{"context":5}', b'{"context":null}'])
 def test_bad_calls_of_any_shape_are_kept(raw: bytes) -> None:
-    assert kept(raw, suspicious=False) == (raw, [])
+    assert kept(raw, CLEANER, suspicious=False) == (raw, [])
 
 
 JSON = st.recursive(
