@@ -37,6 +37,11 @@ _ODD_PERCENT = re.compile(rb"%(?!2[02367FfCc]|3[AaDdFf]|40|7[Cc])")
 _ENCODED_EQUALS = re.compile(rb"0+d")
 _USER = re.compile(rb'://[^/?#\s"@]+@')
 _ENCODED_USER = re.compile(rb'%2[Ff]%2[Ff][^/?#\s"@]+(?:@|%40)')
+_PLAIN = bytes.maketrans(b"0123456789.+_-", b"0000000000    ")
+_WRITTEN = re.compile(rb"0[0 ]{%d,}" % (SHORTEST - 1))
+"""What a number may be written in, once digits and separators are replaced by ``_PLAIN``."""
+_BEFORE = 40
+"""Characters in front of a number that may tell that it is none."""
 _HUGE = re.compile(rb"0e000+[,}\]]")
 """A number with an exponent of three digits."""
 _EXPONENT = re.compile(rb"\.\d+[eE]")
@@ -73,8 +78,7 @@ class Look:
             flat = _flattened(raw)
             if self._named(flat) or self._in_urls(raw, flat):
                 return True
-            found = _numbered(raw, flat, cards.ENDLESS)
-            return found and bool(_EXPONENT.search(raw) or cards.mask(raw.decode())[1])
+            return _numbered(raw, flat, cards.ENDLESS) and (bool(_EXPONENT.search(raw)) or _has_card(raw))
         try:
             text = unicodedata.normalize("NFKC", msgspec.json.encode(msgspec.json.decode(raw)).decode())
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -108,6 +112,18 @@ class Look:
         )
 
 
+def _has_card(raw: bytes) -> bool:
+    """Whether a card number is found where digits stand; the search of everything takes 70 µs a KB."""
+    if b"%" in raw:
+        return bool(cards.mask(raw.decode())[1])
+    for found in _WRITTEN.finditer(raw.translate(_PLAIN)):
+        if hides_number(_digits(raw[found.start() : found.end()])):
+            near = raw[max(0, found.start() - _BEFORE) : found.end() + 1].decode()
+            if cards.mask(near)[1]:
+                return True
+    return False
+
+
 def _flat(name: str) -> bytes:
     return name.encode().translate(_FLAT, _SKIPPED)
 
@@ -128,6 +144,10 @@ def _without_spaces(raw: bytes) -> bytes:
     return raw.replace(b"%20", b"") if b"%" in raw else raw
 
 
+def _digits(raw: bytes) -> str:
+    return raw.translate(None, _SKIPPED).decode("ascii")
+
+
 def _unquoted(text: str) -> str:
     return unicodedata.normalize("NFKC", unquote(text))
 
@@ -138,7 +158,7 @@ def _numbered(raw: bytes, flat: bytes, longest: int) -> bool:
     start = flat.find(_DIGITS)
     if start < 0:
         return False
-    digits = _without_spaces(raw).translate(None, _SKIPPED).decode("ascii")
+    digits = _digits(_without_spaces(raw))
     while start >= 0:
         end = _DIGIT_RUN.match(flat, start).end()  # type: ignore[union-attr]
         if end - start >= longest or hides_number(digits[start:end]):
