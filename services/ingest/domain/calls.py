@@ -81,6 +81,11 @@ _ESCAPE = re.compile(
 )
 
 
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_CUT = 64
+"""Levels that are left of what is nested too deep to be read: more than a call may have (limits.py)."""
+
+
 def read_request(body: bytes, type_: str | None) -> Request:
     """The calls of a request; ``type_`` None for a batch.
 
@@ -96,7 +101,7 @@ def read_request(body: bytes, type_: str | None) -> Request:
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     except RecursionError:
-        raise BadRecord("unreadable", "the JSON is nested too deep") from None
+        body = _cut(body)
     try:
         return _read(_mended(body), type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -118,6 +123,24 @@ def _read(body: bytes, type_: str | None) -> Request:
         batch.context,
         batch.integrations,
     )
+
+
+def _cut(body: bytes) -> bytes:
+    """The body with 0 for what is nested too deep: its call is refused for the levels that are left, and the
+    others go on."""
+    kept: list[bytes] = []
+    depth = position = 0
+    for found in _STRUCTURE.finditer(body):
+        sign = found.group()
+        if sign in (b"{", b"["):
+            depth += 1
+            if depth == _CUT + 1:
+                kept += (body[position : found.start()], b"0")
+        elif sign in (b"}", b"]"):
+            if depth == _CUT + 1:
+                position = found.end()
+            depth -= 1
+    return b"".join((*kept, body[position:])) if depth == 0 else b""
 
 
 def _mended(body: bytes) -> bytes:

@@ -12,7 +12,7 @@ QUERY = "query"
 """Kind of a value taken out."""
 HIDDEN = "***"
 
-_PAIR = re.compile(r"(?:^|(?<=[?&#;\s,(\"'{/]))([\w.\-\[\]%+]{2,80})=([^&#;\s\"'<>]+)")
+_PAIR = re.compile(r"(?:^|(?<=[?&#;\s,(\"'{/]))([\w.\-\[\]%+]{1,80})=([^&#;\s\"'<>]+)")
 _PASSWORD = re.compile(r"(?<=://)[^/?#\s\"@]+@")
 _ENCODED = re.compile("%(?:25)*3[dD]")
 

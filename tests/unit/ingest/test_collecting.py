@@ -165,6 +165,15 @@ def test_a_batchs_sent_at_corrects_the_clock() -> None:
         ("2001:db8:1:2:3::4", "2001:db8:1::"),
         ("::ffff:203.0.113.77", "203.0.113.0"),
         ("fe80::1%eth0", "fe80::"),
+        ("203.0.113.77:51234", "203.0.113.0"),
+        ("[2001:db8:1:2::4]:443", "2001:db8:1::"),
+        ("[2001:db8:1:2::4]", "2001:db8:1::"),
+        ("203.0.113.77, 10.0.0.1, 192.0.2.1:80", "203.0.113.0"),
+        (" ::FFFF:cb00:714d , 10.0.0.1", "203.0.113.0"),
+        ("2002:cb00:714d::1", "203.0.113.0"),
+        ("64:ff9b::203.0.113.77", "64:ff9b::"),
+        ("unknown, 203.0.113.77", None),
+        ("203.0.113.77.5", None),
         ("unknown", None),
         (5, None),
     ],
@@ -272,3 +281,28 @@ def test_any_json_is_an_event_or_a_named_refusal(call: dict[str, Any]) -> None:
     else:
         assert event.user_id or event.anonymous_id
         assert isinstance(msgspec.json.decode(event.payload), dict)
+
+
+def test_secrets_and_queries_go_from_every_part_of_an_event_and_are_counted() -> None:
+    collected = collect(
+        track(
+            event="Signed in",
+            properties={"form": [{"new_password": "hunter2", "newsletter": True}]},
+            traits={"apiKey": "hunter2", "plan": "gold"},
+            context={"page": {"url": "https://x.example/?email=hunter2%40x.example&utm_source=mail"}},
+            integrations={"Tool": {"token": "hunter2"}},
+        ),
+        context={"page": {"search": "?token=hunter2"}, "auth_token": "hunter2"},
+    )
+    assert "hunter2" not in str(collected.event)
+    assert payload(collected)["traits"] == {"plan": "gold"}
+    assert payload(collected)["context"]["page"]["url"] == "https://x.example/?email=***&utm_source=mail"
+    assert sorted(collected.masked) == ["query", "secret", "secret", "secret"]
+
+
+def test_what_is_kept_of_a_bad_call_has_no_secrets() -> None:
+    call = track(type="bad", properties={"password": "hunter2", "url": "/?token=hunter2"}, secret="hunter2")
+    raw = json.dumps(call).encode()
+    assert CLEANER.suspicious(raw)
+    cleaned, masked = kept(raw, CLEANER, suspicious=True)
+    assert masked == ["secret", "query", "secret"] and b"hunter2" not in cleaned
