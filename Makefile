@@ -5,7 +5,8 @@ LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hash
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status clean test test-fast check check-static check-unit format bench faults lock
+.PHONY: help demo up down status clean test test-fast check check-static check-unit format bench bench-masking \
+	faults lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ format: .venv/dev ## put the code into its format
 
 bench: .venv/dev ## the benchmark; one JSON object a line
 	@$(BIN)/python -m tests.bench
+
+bench-masking: .venv/dev ## how well and how fast card data are found; one JSON object a line
+	@$(BIN)/python -m tests.bench.masking
 
 faults: .venv/dev ## the long fault tests: more kills, pauses and restarts, more hostile requests
 	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} CANDOR_HOSTILE=20000 $(BIN)/pytest tests/faults tests/e2e/test_hostile.py

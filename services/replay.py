@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from services.ingest.domain.masking import Cleaner
+from services.ingest.domain.rules import Rules
 from services.ingest.replay import recollected
 from services.kernel import codec, headers
 from services.kernel.deadletter import MAX_PAYLOAD, TOPIC, Letter
@@ -96,12 +98,13 @@ async def replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcom
     outcome = Outcome()
     waiting: list[tuple[Kept, Message]] = []
     hasher = settings.hasher()
+    cleaner = Cleaner(Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name))
     producer = BatchProducer(settings, "candor-replay")
     await producer.start()
     try:
         async for kept, _ in chosen(settings, choice):
             try:
-                waiting.append((kept, message(kept, hasher)))
+                waiting.append((kept, message(kept, hasher, cleaner)))
             except BadRecord as error:
                 outcome.refused.append((kept, error))
             if len(waiting) == _AT_ONCE:
@@ -121,7 +124,7 @@ async def _write(
     waiting.clear()
 
 
-def message(kept: Kept, hasher: Hasher) -> Message:
+def message(kept: Kept, hasher: Hasher, cleaner: Cleaner) -> Message:
     """The record that replays a letter: of ingest the call collected again, else the original record.
 
     Raises BadRecord where it can't be replayed.
@@ -132,7 +135,7 @@ def message(kept: Kept, hasher: Hasher) -> Message:
     if not kept.letter.headers:
         raise BadRecord("no_headers", "the record had no headers, or an older version kept none")
     if value.step == "ingest":
-        found = recollected(kept.letter, kept.place, hasher)
+        found = recollected(kept.letter, kept.place, hasher, cleaner)
         first = f"{TOPIC}:{kept.place}"
     else:
         found = _original(kept.letter)

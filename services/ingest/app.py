@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 from services.ingest.api import Endpoint
 from services.ingest.description import describe
+from services.ingest.domain.masking import Cleaner
+from services.ingest.domain.rules import Rules
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.outage import Outages
 from services.ingest.recent import get_recent
@@ -25,7 +27,9 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
-    """The service, connected; its tasks are run by kernel.run. Raises Outage while Kafka does not answer."""
+    """The service, connected; its tasks are run by kernel.run. Raises InvalidRules, and
+    Outage while Kafka does not answer."""
+    rules = Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name)
     await topics.ensure(settings, [TOPIC, deadletter.TOPIC])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
@@ -35,7 +39,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         recent = Recent(settings, clock)
         rest = create_app("ingest", SUMMARY, [get_recent], health, keyring, recent=recent)
         describe(rest)
-        flow = Flow(producer, keyring, settings.hasher(), clock)
+        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), clock)
         try:
             yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
         finally:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from services.ingest.domain import calls, masking
+from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
+from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender, id_masked, kept
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import SECOND, Clock
@@ -55,10 +56,13 @@ class Arrived(NamedTuple):
 class Flow:
     """Takes requests. ``accept`` returns once every event is in Kafka, acknowledged by all replicas."""
 
-    def __init__(self, producer: BatchProducer, keyring: KeyRing, hasher: Hasher, clock: Clock) -> None:
+    def __init__(
+        self, producer: BatchProducer, keyring: KeyRing, hasher: Hasher, cleaner: Cleaner, clock: Clock
+    ) -> None:
         self._producer = producer
         self._dead_letters = DeadLetters(producer, clock, STAGE)
         self._keyring = keyring
+        self._cleaner = cleaner
         self._hash = lru_cache(_HASHES)(hasher)
         self._clock = clock
         self._ok = metrics.RECORDS.labels(STAGE, "ok")
@@ -107,9 +111,10 @@ class Flow:
             arrived.user_agent if public else None,
             arrived.test,
         )
-        harmless = masking.harmless(arrived.body)
+        cleaner = self._cleaner
+        harmless = cleaner.harmless(arrived.body)
         collector = Collector(
-            request, sender, arrived.started, uuid.uuid4().hex, self._hash, harmless=harmless
+            request, sender, arrived.started, uuid.uuid4().hex, self._hash, cleaner, harmless=harmless
         )
         common = (
             (headers.SOURCE, source.encode()),
@@ -120,12 +125,12 @@ class Flow:
         masked = collector.masked
         size = 0
         for index, raw in enumerate(request.calls):
-            suspicious = not harmless and masking.suspicious(raw)
+            suspicious = not harmless and cleaner.suspicious(raw)
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious)
                 message = event_message(collected, common, arrived.gpc)
             except BadRecord as error:
-                payload, found = kept(raw, suspicious=suspicious)
+                payload, found = kept(raw, cleaner, suspicious=suspicious)
                 masked += found
                 letter = self._letter(error, source, collector.completed(payload))
                 named = [*common, *_letter_headers(arrived.gpc, bool(found) and id_masked(raw, payload))]

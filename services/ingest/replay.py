@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.ingest.domain import masking
 from services.ingest.domain.calls import NULL, Request
 from services.ingest.domain.collecting import Collector
+from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender
 from services.ingest.flow import event_message
 from services.kernel import headers
@@ -15,7 +15,7 @@ from services.kernel.permission import Stamp
 from services.kernel.produce import Message
 
 
-def recollected(letter: Letter, place: str, hasher: Hasher) -> Message:
+def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) -> Message:
     """The record for events.collected. It is the same whenever that letter is collected, so that doing it
     twice makes a repeat: its times are the letter's, and a message id that is missing comes from ``place``,
     which must be the letter's alone.
@@ -28,16 +28,17 @@ def recollected(letter: Letter, place: str, hasher: Hasher) -> Message:
     if not value.payload:
         raise BadRecord("not_kept", "nothing of the call was kept")
     source = value.source or ""
-    harmless = masking.harmless(value.payload)
+    harmless = cleaner.harmless(value.payload)
     collector = Collector(
         Request([value.payload], None, None, None, NULL, NULL),
         Sender(source, None, None),
         value.dead_at,
         f"letter-{place}-{value.dead_at}",
         hasher,
+        cleaner,
         harmless=harmless,
     )
-    suspicious = not harmless and masking.suspicious(value.payload)
+    suspicious = not harmless and cleaner.suspicious(value.payload)
     collected = collector.collect(value.payload, 0, suspicious=suspicious)
     stamp = headers.value(letter.headers, headers.STAMP)
     common = ((headers.SOURCE, source.encode()), (headers.STARTED, b"%d" % value.dead_at))

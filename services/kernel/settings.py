@@ -64,6 +64,7 @@ class Settings:
     segment_port: int = 8040
     keyring: Path = ROOT / ".candor" / "keyring.json"
     policy: Path = ROOT / "deploy" / "policy.yaml"
+    ingest_rules: Path = ROOT / "deploy" / "ingest.yaml"
     log_level: str = "INFO"
 
     @classmethod
@@ -116,5 +117,6 @@ _VARIABLES: dict[str, tuple[Callable[[str], Any], str]] = {
     "segment_port": (_port, "a port"),
     "keyring": (_path, "a file"),
     "policy": (_path, "a file"),
+    "ingest_rules": (_path, "a file"),
     "log_level": (_level, "DEBUG, INFO, WARNING or ERROR"),
 }

@@ -81,6 +81,11 @@ _ESCAPE = re.compile(
 )
 
 
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+_CUT = 64
+"""Levels that are left of what is nested too deep to be read: more than a call may have (limits.py)."""
+
+
 def read_request(body: bytes, type_: str | None) -> Request:
     """The calls of a request; ``type_`` None for a batch.
 
@@ -96,7 +101,7 @@ def read_request(body: bytes, type_: str | None) -> Request:
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     except RecursionError:
-        raise BadRecord("unreadable", "the JSON is nested too deep") from None
+        body = _cut(body)
     try:
         return _read(_mended(body), type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -120,6 +125,24 @@ def _read(body: bytes, type_: str | None) -> Request:
     )
 
 
+def _cut(body: bytes) -> bytes:
+    """The body with 0 for what is nested too deep: its call is refused for the levels that are left, and the
+    others go on."""
+    kept: list[bytes] = []
+    depth = position = 0
+    for found in _STRUCTURE.finditer(body):
+        sign = found.group()
+        if sign in (b"{", b"["):
+            depth += 1
+            if depth == _CUT + 1:
+                kept += (body[position : found.start()], b"0")
+        elif sign in (b"}", b"]"):
+            if depth == _CUT + 1:
+                position = found.end()
+            depth -= 1
+    return b"".join((*kept, body[position:])) if depth == 0 else b""
+
+
 def _mended(body: bytes) -> bytes:
     """The body with halves of surrogate pairs replaced: browsers send them for texts cut within an emoji,
     and one such event must not cost the whole batch."""
@@ -131,11 +154,13 @@ def _is_half(escape: bytes) -> bool:
 
 
 def read_call(raw: bytes) -> Call:
-    """One call of a request. Raises BadRecord: "too_large", or "bad_field" naming the field and what was
-    expected there."""
+    """One call of a request. Raises BadRecord: "too_large", "too_deep", or "bad_field" naming the field and
+    what was expected there."""
     if len(raw) > MAX_EVENT:
         raise BadRecord("too_large", f"more than {MAX_EVENT} bytes")
     try:
         return _call.decode(raw)
     except msgspec.DecodeError as error:
         raise BadRecord("bad_field", str(error)) from None
+    except RecursionError:
+        raise BadRecord("too_deep", "$") from None

@@ -29,6 +29,8 @@ _SEPARATOR = (
     "\ufeff\uff0b\uff0d\uff0e\uff3f]|%(?:25)*20)"
 )
 _RUN = re.compile(f"{_DIGIT}(?:{_SEPARATOR}{{0,3}}{_DIGIT}){{{SHORTEST - 1},}}")
+_ASCII_RUN = re.compile(r"[0-9](?:(?:[ .+_\-]|%(?:25)*20){0,3}[0-9]){" + str(SHORTEST - 1) + ",}")
+"""What it finds in texts of ASCII alone, in a third of the time."""
 _TOKEN = re.compile(f"({_DIGIT}+)|{_SEPARATOR}+")
 _TRACK_REST = re.compile(r"(?:\^[^^]{2,30}\^|=|[dD](?=\d{7}))\d{4,}[^\s?\"]*\??")
 _EXPIRY_AND_CODE = re.compile(
@@ -41,6 +43,10 @@ _NAMED_CODE = re.compile(
     r"card[\W_]?verification[\W_]?(?:code|value|number))(?:[\W_]?(?:code|number|no|is))?[\W_]{1,8})\d{3,4}(?!\d)",
     re.IGNORECASE,
 )
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
+"""ISO 13616."""
+_PARCEL = re.compile(r"(?:420\d{5})?9[1-6]\d{20}|00\d{18}")
+"""Parcels in the United States (USPS publication 199) and GS1's serial shipping container codes."""
 _CODE_WORDS = ("cv", "csc", "code", "verif")
 """One of them stands in all that _NAMED_CODE matches; finding them takes a tenth of its time."""
 _SHORTEST_TEXT = len("csc=123")
@@ -69,7 +75,10 @@ def mask(text: str) -> tuple[str, list[str]]:
     """
     if len(text) < _SHORTEST_TEXT:
         return text, []
-    found = [card for run in _RUN.finditer(text) for card in _cards(text, run)]
+    runs = _ASCII_RUN if text.isascii() else _RUN
+    found = [card for run in runs.finditer(text) for card in _cards(text, run)]
+    if found:
+        found = _outside_accounts(text, found)
     parts: list[str] = []
     kinds: list[str] = []
     position = 0
@@ -92,6 +101,8 @@ def mask(text: str) -> tuple[str, list[str]]:
 def _cards(text: str, run: re.Match[str]) -> Iterator[_Found]:
     """The card numbers of one run of digits and separators, from left to right."""
     groups = _groups(text, run)
+    if _is_parcel("".join([group.digits for group in groups])):
+        return
     i = 0
     while i < len(groups):
         group = groups[i]
@@ -170,6 +181,23 @@ def _beginning(digits: str) -> str | None:
         if name is not None:
             return f"[card {name} {digits[length - 4 : length]}]"
     return None
+
+
+def _outside_accounts(text: str, found: list[_Found]) -> list[_Found]:
+    """Without those that stand in a bank account number, which its own check digits tell (ISO 7064)."""
+    for iban in _IBAN.finditer(text):
+        account = iban.group().replace(" ", "")
+        if int("".join(str(int(sign, 36)) for sign in account[4:] + account[:4])) % 97 == 1:
+            found = [card for card in found if card.end <= iban.start() or card.start >= iban.end()]
+    return found
+
+
+def _is_parcel(digits: str) -> bool:
+    """Whether they are the number of a parcel, by form and check digit (GS1). No card number begins so."""
+    if not _PARCEL.fullmatch(digits):
+        return False
+    values = [int(digit) for digit in reversed(digits[-22:])]
+    return (3 * sum(values[1::2]) + sum(values[::2])) % 10 == 0
 
 
 def _is_fraction(groups: list[_Group], i: int) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from services.ingest.domain import calls, masking
+from services.ingest.domain import calls, limits
 from services.ingest.domain.calls import Call, Request, Text
+from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender, Shared
 from services.ingest.domain.times import DAY, corrected, iso, microseconds
 from services.kernel.events import Event
@@ -24,7 +25,7 @@ class Collected(Struct, frozen=True, gc=False):
     """An event to store.
 
     ``identifiers``: their hashes, the routing id's first. ``categories``: those that its consent stamp
-    allows, None where it has none. ``test``: whether it is a test event. ``masked``: kinds of card data
+    allows, None where it has none. ``test``: whether it is a test event. ``masked``: kinds of what was
     taken out.
     """
 
@@ -39,9 +40,10 @@ class Collector:
     """Makes the events of one request.
 
     ``received_at``: its start, µs, which also fixes the received day. ``request_id``: unique, makes the
-    message ids that are missing. ``hash_``: the keyed hash of (kind, value). ``harmless``: whether the
-    request is known to hold no card data. ``masked``: kinds of card data taken out of what its calls share.
-    Raises BadRecord where what they share is no JSON object.
+    message ids that are missing. ``hash_``: the keyed hash of (kind, value). ``cleaner``: takes out what
+    must not be stored. ``harmless``: whether it found nothing in the request. ``masked``: kinds of what was
+    taken out of what its calls share. Raises BadRecord where what they share is no JSON object or
+    breaks a limit.
     """
 
     def __init__(
@@ -51,10 +53,13 @@ class Collector:
         received_at: int,
         request_id: str,
         hash_: Callable[[str, str], bytes],
+        cleaner: Cleaner,
         *,
         harmless: bool,
     ) -> None:
-        self._shared = Shared(request, sender, harmless=harmless)
+        self._shared = Shared(request, sender, cleaner, harmless=harmless)
+        self._cleaner = cleaner
+        self._harmless = harmless
         self._type = request.type
         self._source = sender.source
         self._received_at = received_at
@@ -66,11 +71,12 @@ class Collector:
 
     def collect(self, raw: bytes, index: int, *, suspicious: bool) -> Collected:
         """The event of one call, ``index`` being its place in the request. Raises BadRecord with the reason
-        and the place of what is wrong. Unless the call is ``suspicious`` it must hold no card data."""
+        and the place of what is wrong. Unless the call is ``suspicious`` it must hold nothing to take out."""
         call = calls.read_call(raw)
+        limits.check(raw, harmless=self._harmless)
         masked: list[str] = []
         if suspicious:
-            cleaned, masked = masking.clean(raw)
+            cleaned, masked = self._cleaner.clean(raw)
             if masked:
                 call = self._without_cards(call, calls.read_call(cleaned))
         type_ = self._type or call.type or ""

@@ -7,6 +7,8 @@ import zlib
 from services.kernel.outcome import BadRecord
 
 MAX_BODY = 500 * 1024
+_MAX_RECEIVED = MAX_BODY + 1024
+"""gzip makes what can't be compressed larger, by 0.03 %; without a bound its header could go on for ever."""
 MAX_RATIO = 200
 """Batches of nearly equal events reach 60; deflate could reach 1,032."""
 _RATIO_FROM = 64 * 1024
@@ -14,7 +16,8 @@ _RATIO_FROM = 64 * 1024
 
 
 class Body:
-    """A request body as it arrives. Raises BadRecord: "too_large" past MAX_BODY bytes of JSON, "bad_gzip".
+    """A request body as it arrives. Raises BadRecord: "too_large" past MAX_BODY bytes of JSON, "bad_gzip" for
+    anything but one gzip stream (no SDK sends several in a row, and each would cost a new decompressor).
 
     ``size``: bytes of JSON so far.
     """
@@ -30,6 +33,8 @@ class Body:
     def add(self, data: bytes) -> None:
         """Take the next piece."""
         self._received += len(data)
+        if self._received > _MAX_RECEIVED:
+            raise BadRecord("too_large", f"the body has more than {MAX_BODY} bytes")
         if self._decompressor is None:
             self._keep(data)
             return

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from services.ingest.domain import bots, cards, masking
+from services.ingest.domain import bots, limits
 from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
+from services.ingest.domain.masking import Cleaner
 from services.kernel.outcome import BadRecord
 
 MAX_USER_AGENT = 1_000
@@ -52,18 +53,20 @@ _TRUE = Raw(b"true")
 
 
 class Shared:
-    """What a request says for all its calls; masked, unless it is known to be ``harmless``.
+    """What a request says for all its calls; cleaned, unless it is known to be ``harmless``.
 
-    ``masked``: kinds of card data taken out. Raises BadRecord where context or integrations is no object.
+    ``masked``: kinds of what was taken out. Raises BadRecord where context or integrations is no object or
+    breaks a limit.
     """
 
-    def __init__(self, request: Request, sender: Sender, *, harmless: bool) -> None:
+    def __init__(self, request: Request, sender: Sender, cleaner: Cleaner, *, harmless: bool) -> None:
         self.masked: list[str] = []
+        self._cleaner = cleaner
         self._contexts: dict[bytes, Said] = {}  # SDKs repeat theirs
         self._context = self._members_of(request.context, "context", harmless)
         self._integrations = self._members_of(request.integrations, "integrations", harmless)
         self._ip = _text(truncated(sender.address) if sender.address else None)
-        user_agent, masked = cards.mask((sender.user_agent or "")[:MAX_USER_AGENT])
+        user_agent, masked = cleaner.text((sender.user_agent or "")[:MAX_USER_AGENT])
         self._user_agent = _text(user_agent or None)
         self.masked += masked
         self._test = sender.test
@@ -71,8 +74,9 @@ class Shared:
 
     def _members_of(self, raw: Raw, place: str, harmless: bool) -> dict[str, Raw]:
         data = as_object(raw, place) or b"{}"
-        if not harmless and masking.suspicious(data):
-            data, masked = masking.clean(data)
+        limits.check(data, harmless=harmless)
+        if not harmless and self._cleaner.suspicious(data):
+            data, masked = self._cleaner.clean(data)
             self.masked += masked
         return _members.decode(data)
 
@@ -173,13 +177,13 @@ class Shared:
         return whole if len(whole) <= MAX_KEPT else b""
 
 
-def kept(raw: bytes, *, suspicious: bool) -> tuple[bytes, list[str]]:
-    """A bad call as its dead letter may hold it, and the kinds of card data taken out: nothing of it where it
+def kept(raw: bytes, cleaner: Cleaner, *, suspicious: bool) -> tuple[bytes, list[str]]:
+    """A bad call as its dead letter may hold it, and the kinds of what was taken out: nothing of it where it
     can't be searched or is too long."""
     if len(raw) > MAX_KEPT:
         return b"", []
     try:
-        cleaned, masked = masking.clean(raw) if suspicious else (raw, [])
+        cleaned, masked = cleaner.clean(raw) if suspicious else (raw, [])
     except BadRecord:
         return b"", []
     try:

@@ -128,7 +128,7 @@ async def test_unreadable_and_oversize_requests_are_refused_whole(
 
 
 async def test_a_context_that_would_multiply_into_too_much_is_refused(world: World) -> None:
-    answer = await world.batch(*[track()] * 1_000, context={"x": "y" * 30_000})
+    answer = await world.batch(*[track()] * 1_000, context={"x": ["y" * 15_000] * 2})
     assert answer.status_code == 413
 
 
@@ -191,7 +191,13 @@ async def test_only_public_keys_record_where_a_request_came_from(world: World) -
 
 async def test_cards_land_nowhere(world: World) -> None:
     squeezed = CARD.replace(" ", "")
+    secret = "hunter2"  # noqa: S105 - made up
     hidden = {"note": CARD, "n": int(squeezed), "cvv": "737", "url": f"https://x/?n={squeezed}&cvc=737"}
+    hidden |= {CARD: "\u0660", "nested": json.dumps({"pan": CARD, "cvv": "737"}), "password": secret}
+    hidden |= {
+        "page": f"https://x.example/?token={secret}&q=%3Femail%3D{secret}",
+        "track": f";{squeezed}=28121010737?",
+    }
     await world.batch(
         track(properties=hidden),
         track(event=f"Paid {CARD}"),
@@ -199,21 +205,35 @@ async def test_cards_land_nowhere(world: World) -> None:
         track(type=CARD, properties=hidden),
         {"userId": {squeezed: CARD}},
         squeezed,
-        context={"shared": CARD},
+        track(properties=hidden | {CARD: {CARD: "\0"}}),
+        track(properties=hidden | {CARD: [10**30]}),
+        context={"shared": CARD, "api_key": secret},
     )
     encoded = base64.b64encode(f"{squeezed}:".encode()).decode()
     await world.post("/v1/batch", f"{{{CARD}".encode(), key=CARD)
     await world.post(f"/v1/{squeezed}", {"n": CARD}, headers={"Authorization": f"Basic {encoded}"})
     await world.post(f"/v1/batch?n={squeezed}", {"batch": CARD}, key=world.server)
+    problems = [
+        await world.post("/v1/batch", {"batch": [1], "context": {CARD: {CARD: "\0"}}}, key=world.server),
+        await world.post("/v1/batch", {"batch": {CARD: secret}}, key=world.server),
+        await world.post("/v1/track", {"n": CARD, "userId": {CARD: secret}, "writeKey": [CARD]}),
+        await world.post("/v1/batch", CARD.encode() * 40_000, key=world.server),
+        await world.post(
+            "/v1/batch", CARD.encode(), key=world.server, headers={"content-encoding": squeezed}
+        ),
+    ]
+    assert [problem.status_code for problem in problems] == [400, 400, 400, 413, 400]
+    for problem in problems:
+        assert squeezed not in problem.text and CARD not in problem.text and secret not in problem.text
     collected = await world.records("events.collected")
     dead = await world.records("deadletters")
-    assert (len(collected), len(dead)) == (2, 4)
+    assert (len(collected), len(dead)) == (2, 6)
     for record in collected + dead:
         everything = b"".join([record.key or b"", record.value or b"", *(data for _, data in record.headers)])
         assert squeezed.encode() not in everything and CARD.encode() not in everything
-        assert b"737" not in everything
-    logged = world.service.log.read_text()
-    assert squeezed not in logged and CARD not in logged
+        assert b"737" not in everything and secret.encode() not in everything
+    logged = world.service.log.read_text() + (await world.client.get("/metrics")).text
+    assert squeezed not in logged and CARD not in logged and secret not in logged
 
 
 async def test_what_happened_is_counted(world: World) -> None:
@@ -261,3 +281,30 @@ async def test_bodies_that_never_end_fill_no_memory(world: World) -> None:
     for _, writer in connections:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_each_limit_that_one_event_breaks_is_a_reason_of_its_own(world: World) -> None:
+    bodies = [
+        b'{"a":' * 3_000 + b"1" + b"}" * 3_000,
+        b'{"a":1e999}',
+        b'{"a":"\\u0000"}',
+        b'{"a":"%b"}' % (b"x" * 20_000),
+    ]
+    calls = [
+        b'{"type":"track","event":"e","userId":"u1","properties":%b}' % body for body in (*bodies, b"{}")
+    ]
+    answer = await world.post("/v1/batch", b'{"batch":[%b]}' % b",".join(calls), key=world.server)
+    assert answer.json() == {"success": True}
+    assert len(await world.events()) == 1
+    letters = {letter.reason: letter.detail for letter in await world.letters()}
+    assert sorted(letters) == ["nul", "number_out_of_range", "string_too_long", "too_deep"]
+    assert letters["nul"] == "$.properties.a"
+
+
+async def test_what_was_taken_out_is_counted_by_kind(world: World) -> None:
+    names = ['candor_masked_total{kind="secret"}', 'candor_masked_total{kind="query"}']
+    before = [await world.metric(name) for name in names]
+    hidden = {"password": "x", "url": "https://x.example/?email=a@b.example&token=x"}
+    await world.batch(track(properties=hidden), track(event="", properties=hidden), track())
+    after = [await world.metric(name) for name in names]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [2, 4]

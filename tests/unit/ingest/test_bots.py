@@ -10,6 +10,7 @@ import pytest
 
 from services.ingest.domain import bots, calls
 from services.ingest.domain.payload import Sender, Shared
+from tests.support.cleaner import CLEANER
 
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"
 SERVER = Sender("shop", None, None)
@@ -19,7 +20,7 @@ def contexts(*user_agents: Any) -> list[dict[str, Any]]:
     """The contexts as they are stored, of calls of one request with those user agents."""
     batch = [{"userId": "u", "context": {"userAgent": agent}} for agent in user_agents]
     request = calls.read_request(json.dumps({"batch": batch}).encode(), None)
-    shared = Shared(request, SERVER, harmless=True)
+    shared = Shared(request, SERVER, CLEANER, harmless=True)
     payloads = [shared.payload(calls.read_call(raw), "track")[0] for raw in request.calls]
     return [msgspec.json.decode(payload)["context"] for payload in payloads]
 

@@ -36,7 +36,7 @@ def test_a_single_call_is_the_body() -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b"5", b"{}", b'{"batch":{}}', b'{"batch":[}', b'{"batch":[{"a":"\xff"}]}',
-     b'{"batch":[1]} x', b'{"batch":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", b'{"batch":["\\x"]}'],
+     b'{"batch":[1]} x', b'{"batch":["\\x"]}'],
 )  # fmt: skip
 def test_what_is_no_batch_is_unreadable(body: bytes) -> None:
     assert refused(body).reason == "unreadable"

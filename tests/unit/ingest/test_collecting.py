@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain import calls, masking
+from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
 from services.ingest.domain.payload import Sender, kept
 from services.ingest.domain.times import DAY
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher
 from services.kernel.outcome import BadRecord
+from tests.support.cleaner import CLEANER
 
 RECEIVED = 20_415 * DAY + 55_000_000
 HASH = Hasher(b"k" * 32)
@@ -30,10 +31,10 @@ def collect(
     """The event of one call, alone in its request or, with ``type_`` None, in a batch."""
     body = json.dumps(call if type_ else {"batch": [call], **shared}).encode()
     request = calls.read_request(body, type_)
-    harmless = masking.harmless(body)
-    collector = Collector(request, sender, RECEIVED, "request", HASH, harmless=harmless)
+    harmless = CLEANER.harmless(body)
+    collector = Collector(request, sender, RECEIVED, "request", HASH, CLEANER, harmless=harmless)
     raw = request.calls[0]
-    return collector.collect(raw, index, suspicious=not harmless and masking.suspicious(raw))
+    return collector.collect(raw, index, suspicious=not harmless and CLEANER.suspicious(raw))
 
 
 def refused(call: Any, **options: Any) -> BadRecord:
@@ -164,6 +165,15 @@ def test_a_batchs_sent_at_corrects_the_clock() -> None:
         ("2001:db8:1:2:3::4", "2001:db8:1::"),
         ("::ffff:203.0.113.77", "203.0.113.0"),
         ("fe80::1%eth0", "fe80::"),
+        ("203.0.113.77:51234", "203.0.113.0"),
+        ("[2001:db8:1:2::4]:443", "2001:db8:1::"),
+        ("[2001:db8:1:2::4]", "2001:db8:1::"),
+        ("203.0.113.77, 10.0.0.1, 192.0.2.1:80", "203.0.113.0"),
+        (" ::FFFF:cb00:714d , 10.0.0.1", "203.0.113.0"),
+        ("2002:cb00:714d::1", "203.0.113.0"),
+        ("64:ff9b::203.0.113.77", "64:ff9b::"),
+        ("unknown, 203.0.113.77", None),
+        ("203.0.113.77.5", None),
         ("unknown", None),
         (5, None),
     ],
@@ -233,7 +243,7 @@ def test_a_user_agent_with_a_card_number_is_masked() -> None:
 
 def test_what_is_kept_of_a_bad_call_has_neither_card_nor_address() -> None:
     call = track(type="bad", properties={"n": CARD}, context={"ip": "203.0.113.77"})
-    cleaned, masked = kept(json.dumps(call).encode(), suspicious=True)
+    cleaned, masked = kept(json.dumps(call).encode(), CLEANER, suspicious=True)
     assert masked == ["number"]
     assert CARD.encode() not in cleaned and b"203.0.113.77" not in cleaned
     assert msgspec.json.decode(cleaned)["userId"] == "u1"
@@ -241,7 +251,7 @@ def test_what_is_kept_of_a_bad_call_has_neither_card_nor_address() -> None:
 
 @pytest.mark.parametrize("raw", [b"5", b'"x"', b'{"context":5}', b'{"context":null}'])
 def test_bad_calls_of_any_shape_are_kept(raw: bytes) -> None:
-    assert kept(raw, suspicious=False) == (raw, [])
+    assert kept(raw, CLEANER, suspicious=False) == (raw, [])
 
 
 JSON = st.recursive(
@@ -282,3 +292,28 @@ def test_rudderstacks_traits_of_an_identify_are_its_traits() -> None:
     assert payload(collect(told, type_="identify"))["traits"] == {"age": 41}
     assert "traits" not in payload(collect(track(context=context)))
     assert "traits" not in payload(collect(told | {"context": {"traits": [1]}}))
+
+
+def test_secrets_and_queries_go_from_every_part_of_an_event_and_are_counted() -> None:
+    collected = collect(
+        track(
+            event="Signed in",
+            properties={"form": [{"new_password": "hunter2", "newsletter": True}]},
+            traits={"apiKey": "hunter2", "plan": "gold"},
+            context={"page": {"url": "https://x.example/?email=hunter2%40x.example&utm_source=mail"}},
+            integrations={"Tool": {"token": "hunter2"}},
+        ),
+        context={"page": {"search": "?token=hunter2"}, "auth_token": "hunter2"},
+    )
+    assert "hunter2" not in str(collected.event)
+    assert payload(collected)["traits"] == {"plan": "gold"}
+    assert payload(collected)["context"]["page"]["url"] == "https://x.example/?email=***&utm_source=mail"
+    assert sorted(collected.masked) == ["query", "secret", "secret", "secret"]
+
+
+def test_what_is_kept_of_a_bad_call_has_no_secrets() -> None:
+    call = track(type="bad", properties={"password": "hunter2", "url": "/?token=hunter2"}, secret="hunter2")
+    raw = json.dumps(call).encode()
+    assert CLEANER.suspicious(raw)
+    cleaned, masked = kept(raw, CLEANER, suspicious=True)
+    assert masked == ["secret", "query", "secret"] and b"hunter2" not in cleaned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 
@@ -47,8 +48,31 @@ def test_a_body_within_the_bound_may_not_be_compressed_absurdly() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"no gzip", gzip.compress(b"abc")[:-4], gzip.compress(b"abc") + b"more", b""]
+    "data",
+    [
+        b"no gzip",
+        gzip.compress(b"abc")[:-4],
+        gzip.compress(b"abc") + b"more",
+        gzip.compress(b"abc") + gzip.compress(b"def"),
+        gzip.compress(b"abc") + b"\0" * 20,
+        b"",
+    ],
 )
 def test_broken_gzip_is_named_so(data: bytes) -> None:
     with pytest.raises(BadRecord, match="bad_gzip"):
         read(data, compressed=True)
+
+
+def test_a_header_without_end_is_refused() -> None:
+    body = Body(gzip=True)
+    body.add(b"\x1f\x8b\x08\x08" + b"\0" * 6)
+    with pytest.raises(BadRecord, match="too_large"):
+        for _ in range(100):
+            body.add(b"x" * 10_000)
+
+
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_whatever_comes_as_gzip_is_read_or_refused(data: bytes, piece: int) -> None:
+    for body in (data, gzip.compress(b"x")[:10] + data):
+        with contextlib.suppress(BadRecord):
+            read(body, compressed=True, piece=piece)

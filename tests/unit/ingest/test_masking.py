@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain import masking
 from services.kernel.outcome import BadRecord
-from tests.unit.ingest.numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
+from tests.support.card_numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
+from tests.support.cleaner import CLEANER
 
 NUMBERS = st.builds(card_number, st.sampled_from(sorted(BRANDS)), st.randoms(use_true_random=False))
 WRITTEN = st.one_of(
@@ -38,17 +38,17 @@ def places(card: Any) -> st.SearchStrategy[Any]:
 
 
 def clean(value: Any, *, ascii_only: bool = True) -> tuple[Any, list[str]]:
-    cleaned, kinds = masking.clean(json.dumps(value, ensure_ascii=ascii_only).encode())
+    cleaned, kinds = CLEANER.clean(json.dumps(value, ensure_ascii=ascii_only).encode())
     return msgspec.json.decode(cleaned), kinds
 
 
 @given(WRITTEN.flatmap(places), st.booleans())
 def test_a_number_goes_from_any_place_and_is_seen_by_the_cheap_look(value: Any, ascii_only: bool) -> None:
     raw = json.dumps({"a": value}, ensure_ascii=ascii_only).encode()
-    assert masking.suspicious(raw)
-    cleaned, kinds = masking.clean(raw)
+    assert CLEANER.suspicious(raw)
+    cleaned, kinds = CLEANER.clean(raw)
     assert "number" in kinds
-    assert not masking.suspicious(cleaned)
+    assert not CLEANER.suspicious(cleaned)
 
 
 JSON = st.recursive(
@@ -67,8 +67,8 @@ JSON = st.recursive(
 @given(JSON, st.booleans())
 def test_what_the_cheap_look_lets_pass_the_whole_search_leaves_alone(value: Any, ascii_only: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only).encode()
-    cleaned, kinds = masking.clean(raw)
-    if not masking.suspicious(raw):
+    cleaned, kinds = CLEANER.clean(raw)
+    if not CLEANER.suspicious(raw):
         assert kinds == []
     if not kinds:
         assert msgspec.json.decode(cleaned) == msgspec.json.decode(raw)
@@ -76,8 +76,8 @@ def test_what_the_cheap_look_lets_pass_the_whole_search_leaves_alone(value: Any,
 
 @given(JSON)
 def test_cleaning_twice_is_cleaning_once(value: Any) -> None:
-    once, _ = masking.clean(json.dumps(value).encode())
-    assert masking.clean(once) == (once, [])
+    once, _ = CLEANER.clean(json.dumps(value).encode())
+    assert CLEANER.clean(once) == (once, [])
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_cleaning_twice_is_cleaning_once(value: Any) -> None:
 )  # fmt: skip
 def test_members_are_dropped_by_their_name(name: str) -> None:
     raw = json.dumps({"payment": {name: "737", "amount": 5}}, ensure_ascii=False).encode()
-    assert masking.suspicious(raw)
-    cleaned, kinds = masking.clean(raw)
+    assert CLEANER.suspicious(raw)
+    cleaned, kinds = CLEANER.clean(raw)
     assert (msgspec.json.decode(cleaned), kinds) == ({"payment": {"amount": 5}}, ["key"])
 
 
@@ -127,8 +127,8 @@ def test_expiry_goes_with_the_card_it_stands_beside_and_stays_elsewhere() -> Non
 )
 def test_numbers_of_json_are_searched_whatever_their_form(text: str, last: str) -> None:
     raw = f'{{"n":{text}}}'.encode()
-    assert masking.suspicious(raw)
-    assert masking.clean(raw) == (f'{{"n":"[card visa {last}]"}}'.encode(), ["number"])
+    assert CLEANER.suspicious(raw)
+    assert CLEANER.clean(raw) == (f'{{"n":"[card visa {last}]"}}'.encode(), ["number"])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_numbers_of_json_are_searched_whatever_their_form(text: str, last: str) 
 )
 def test_other_numbers_keep_their_text(text: str) -> None:
     raw = f'{{"n":{text},"card_number":"x"}}'.encode()
-    assert masking.clean(raw) == (f'{{"n":{text}}}'.encode(), ["key"])
+    assert CLEANER.clean(raw) == (f'{{"n":{text}}}'.encode(), ["key"])
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_other_numbers_keep_their_text(text: str) -> None:
     ],
 )
 def test_ordinary_events_are_not_searched(value: Any) -> None:
-    assert not masking.suspicious(json.dumps(value).encode())
-    assert not masking.suspicious(json.dumps(value, ensure_ascii=False).encode())
+    assert not CLEANER.suspicious(json.dumps(value).encode())
+    assert not CLEANER.suspicious(json.dumps(value, ensure_ascii=False).encode())
 
 
 def test_a_body_of_ordinary_events_is_harmless_at_one_look() -> None:
@@ -161,18 +161,18 @@ def test_a_body_of_ordinary_events_is_harmless_at_one_look() -> None:
         "id": "ajs-next-1735700000000-550e8400-e29b-41d4-a716-446655440000",
         "n": "card",
     }
-    assert masking.harmless(json.dumps({"batch": [event] * 10}).encode())
-    assert not masking.harmless(json.dumps({"batch": [event, {"cvv": 1}]}).encode())
-    assert not masking.harmless(json.dumps({"batch": [event, "4111111111111111"]}).encode())
-    assert not masking.harmless(json.dumps({"batch": [event, "ü"]}).encode())
+    assert CLEANER.harmless(json.dumps({"batch": [event] * 10}).encode())
+    assert not CLEANER.harmless(json.dumps({"batch": [event, {"cvv": 1}]}).encode())
+    assert not CLEANER.harmless(json.dumps({"batch": [event, "4111111111111111"]}).encode())
+    assert not CLEANER.harmless(json.dumps({"batch": [event, "ü"]}).encode())
 
 
 def test_what_can_not_be_read_is_refused() -> None:
     with pytest.raises(BadRecord) as caught:
-        masking.clean(b'{"a": "\xff4111111111111111"}')
+        CLEANER.clean(b'{"a": "\xff4111111111111111"}')
     assert caught.value.reason == "unreadable" and "4111" not in str(caught.value)
 
 
 def test_too_deep_is_refused() -> None:
     with pytest.raises(BadRecord):
-        masking.clean(b"[" * 5000 + b"4111111111111111" + b"]" * 5000)
+        CLEANER.clean(b"[" * 5000 + b"4111111111111111" + b"]" * 5000)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.ingest.domain import calls, masking
+from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collector
 from services.ingest.domain.payload import Sender, id_masked, kept
 from services.ingest.domain.times import DAY, microseconds
@@ -20,6 +20,7 @@ from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp
 from services.kernel.produce import Message
+from tests.support.cleaner import CLEANER
 
 NOW = 20_415 * DAY + 55_000_000
 HASH = Hasher(b"k" * 32)
@@ -32,10 +33,10 @@ def completed(call: Any, *, type_: str | None = None, **shared: Any) -> Any:
     """What a dead letter keeps of that call of a batch, or of a single call of that type."""
     body = json.dumps(call if type_ else {"batch": [call], **shared}).encode()
     request = calls.read_request(body, type_)
-    harmless = masking.harmless(body)
-    collector = Collector(request, WEB, NOW, "request", HASH, harmless=harmless)
+    harmless = CLEANER.harmless(body)
+    collector = Collector(request, WEB, NOW, "request", HASH, CLEANER, harmless=harmless)
     raw = request.calls[0]
-    payload, _ = kept(raw, suspicious=not harmless and masking.suspicious(raw))
+    payload, _ = kept(raw, CLEANER, suspicious=not harmless and CLEANER.suspicious(raw))
     return msgspec.json.decode(collector.completed(payload))
 
 
@@ -89,18 +90,20 @@ def test_what_is_wrong_stays_as_it_is() -> None:
 @pytest.mark.parametrize("raw", [b"5", b"{", b""])
 def test_what_is_no_object_is_kept_as_it_is(raw: bytes) -> None:
     request = calls.read_request(b'{"batch": []}', None)
-    assert Collector(request, WEB, NOW, "request", HASH, harmless=True).completed(raw) == raw
+    assert Collector(request, WEB, NOW, "request", HASH, CLEANER, harmless=True).completed(raw) == raw
 
 
 def test_a_call_that_the_shared_context_makes_too_long_is_not_kept() -> None:
-    request = calls.read_request(json.dumps({"batch": [], "context": {"x": "y" * 300_000}}).encode(), None)
-    assert Collector(request, WEB, NOW, "request", HASH, harmless=True).completed(b'{"userId": "u"}') == b""
+    context = {f"x{number}": "y" * 10_000 for number in range(30)}
+    request = calls.read_request(json.dumps({"batch": [], "context": context}).encode(), None)
+    collector = Collector(request, WEB, NOW, "request", HASH, CLEANER, harmless=True)
+    assert collector.completed(b'{"userId": "u"}') == b""
 
 
 def test_a_letter_becomes_the_same_event_each_time() -> None:
     call = {"type": "track", "event": "Bought", "userId": "u", "anonymousId": "a"}
-    first = recollected(letter(call, GPC), "2:7", HASH)
-    assert first == recollected(letter(call, GPC), "2:7", HASH)
+    first = recollected(letter(call, GPC), "2:7", HASH, CLEANER)
+    assert first == recollected(letter(call, GPC), "2:7", HASH, CLEANER)
     made = event(first)
     assert (made.received_at, made.received_day, made.timestamp) == (NOW, NOW // DAY, NOW)
     assert first.key == HASH(USER_ID, "u")
@@ -108,18 +111,18 @@ def test_a_letter_becomes_the_same_event_each_time() -> None:
     assert headers.value(first.headers, headers.STARTED) == b"%d" % NOW
     stamp = headers.value(first.headers, headers.STAMP)
     assert stamp is not None and Stamp.from_header(stamp).gpc
-    assert made.message_id != event(recollected(letter(call, GPC), "2:8", HASH)).message_id
+    assert made.message_id != event(recollected(letter(call, GPC), "2:8", HASH, CLEANER)).message_id
 
 
 def test_the_device_s_clock_is_corrected_with_the_letter_s_time() -> None:
     times = {"timestamp": "2020-01-01T00:00:00Z", "sentAt": "2020-01-01T00:00:30Z"}
     call = {"type": "track", "event": "Bought", "userId": "u", **times}
-    assert event(recollected(letter(call), "0:0", HASH)).timestamp == NOW - 30_000_000
+    assert event(recollected(letter(call), "0:0", HASH, CLEANER)).timestamp == NOW - 30_000_000
 
 
 def test_cards_are_masked_again() -> None:
     call = {"type": "track", "event": "Bought", "userId": "u", "properties": {"note": CARD}}
-    assert CARD.encode() not in (recollected(letter(call), "0:0", HASH).value or b"")
+    assert CARD.encode() not in (recollected(letter(call), "0:0", HASH, CLEANER).value or b"")
 
 
 @pytest.mark.parametrize(
@@ -135,13 +138,15 @@ def test_cards_are_masked_again() -> None:
 )
 def test_what_can_not_be_collected_is_refused(call: Any, named: Any, reason: str) -> None:
     with pytest.raises(BadRecord, match=reason):
-        recollected(letter(call, *named), "0:0", HASH)
+        recollected(letter(call, *named), "0:0", HASH, CLEANER)
 
 
 def test_nothing_is_made_of_a_call_of_which_nothing_was_kept() -> None:
     empty = letter({})
     with pytest.raises(BadRecord, match="not_kept"):
-        recollected(empty._replace(value=msgspec.structs.replace(empty.value, payload=b"")), "0:0", HASH)
+        recollected(
+            empty._replace(value=msgspec.structs.replace(empty.value, payload=b"")), "0:0", HASH, CLEANER
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +160,6 @@ def test_nothing_is_made_of_a_call_of_which_nothing_was_kept() -> None:
 )
 def test_a_masked_id_is_seen(call: Any, masked: bool) -> None:
     raw = json.dumps(call).encode()
-    payload, kinds = kept(raw, suspicious=True)
+    payload, kinds = kept(raw, CLEANER, suspicious=True)
     assert kinds
     assert id_masked(raw, payload) is masked

@@ -26,10 +26,16 @@ def test_secrets_do_not_show() -> None:
 
 def test_relative_paths_are_the_projects() -> None:
     settings = Settings.from_environment(
-        {**NEEDED, "CANDOR_HOME": "state", "CANDOR_POLICY": "/etc/policy.yaml"}
+        {
+            **NEEDED,
+            "CANDOR_HOME": "state",
+            "CANDOR_POLICY": "/etc/policy.yaml",
+            "CANDOR_INGEST_RULES": "a.yaml",
+        }
     )
     assert settings.home == ROOT / "state"
     assert str(settings.policy) == "/etc/policy.yaml"
+    assert settings.ingest_rules == ROOT / "a.yaml"
 
 
 def test_the_prefix_goes_before_every_topic() -> None:

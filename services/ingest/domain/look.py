@@ -1,0 +1,169 @@
+"""The cheap look at raw bytes of JSON that decides whether anything in them needs the whole search.
+
+It may be wrong in one direction only: what :class:`services.ingest.domain.masking.Cleaner` would take out is
+never let pass. For 1 KB in a batch on one core it takes 11 µs (naive regular expressions 30 to 90).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+import msgspec
+
+from services.ingest.domain import cards
+from services.ingest.domain.issuers import SHORTEST, hides_number
+
+_SKIPPED = b" -._+%[]\\\t\r\n" + bytes(range(0x80, 0x100))
+"""What may stand between the digits of a number or the words of a name: taken out before looking."""
+_FLAT = bytes(range(256)).lower().translate(bytes.maketrans(b"123456789", b"000000000"))
+_DIGITS = b"0" * SHORTEST
+_TOO_LONG = 20
+"""Digits of whole numbers that may not fit into 64 bits."""
+_DIGIT_RUN = re.compile(rb"0+")
+_CARD_NAME = re.compile(rb"c(?:v[vcnd]|sc|cn[our]|cexp|urityc|ard(?:n[our]|c[osv]|sec|v[ae]|pin|exp))")
+"""A piece of every name of card data but two. All begin with the same letter, which the search then jumps to:
+0.6 µs a KB, where looking for each piece in turn takes 3."""
+_EXPIRY_ENDINGS = ("month", "year")
+"""How those two end."""
+_TAIL = 3
+_TAILS = re.compile(rb'":(?<=(.{3})":)', re.DOTALL)
+"""The last letters of every name. With them one pass of 4 µs a KB serves any number of names; looking for
+each takes 0.5."""
+_ODD_PERCENT = re.compile(rb"%(?!2[02367FfCc]|3[AaDdFf]|40|7[Cc])")
+"""Percent escapes of more than the punctuation that is common in URLs."""
+_ENCODED_EQUALS = re.compile(rb"0+d")
+_USER = re.compile(rb'://[^/?#\s"]*@')
+_ENCODED_USER = re.compile(rb'%2[Ff]%2[Ff][^/?#\s"]{0,256}(?:@|%40)')
+_PLAIN = bytes.maketrans(b"0123456789.+_-", b"0000000000    ")
+_WRITTEN = re.compile(rb"0[0 ]{%d,}" % (SHORTEST - 1))
+"""What a number may be written in, once digits and separators are replaced by ``_PLAIN``."""
+_BEFORE = 40
+"""Characters in front of a number that may tell that it is none."""
+_HUGE = re.compile(rb"0e000+[,}\]]")
+"""A number with an exponent of three digits."""
+_EXPONENT = re.compile(rb"\.\d+[eE]")
+_FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
+
+
+class Look:
+    """Looks for card data, for members whose names end with ``names`` and parameters that end with
+    ``parameters``."""
+
+    def __init__(self, names: Iterable[str], parameters: Iterable[str]) -> None:
+        self._names: dict[bytes, list[bytes]] = {}
+        for name in (*names, *_EXPIRY_ENDINGS):
+            self._names.setdefault(_flat(name)[-_TAIL:], []).append(_flat(name) + b'":')
+        self._tails = frozenset(self._names)
+        self._parameters = tuple(_flat(name) for name in parameters)
+
+    def harmless(self, body: bytes) -> bool:
+        """Whether one look shows that nothing in that JSON is to be taken out, and that no number in it is
+        too large and no text holds NUL."""
+        if not _simple(body):
+            return False
+        flat = _flattened(body)
+        return (
+            not self._named(flat)
+            and _HUGE.search(flat) is None
+            and not self._in_urls(body, flat)
+            and not _numbered(body, flat, _TOO_LONG)
+        )
+
+    def suspicious(self, raw: bytes) -> bool:
+        """Whether something in that JSON may have to be taken out."""
+        if _simple(raw):
+            flat = _flattened(raw)
+            if self._named(flat) or self._in_urls(raw, flat):
+                return True
+            return _numbered(raw, flat, cards.ENDLESS) and (bool(_EXPONENT.search(raw)) or _has_card(raw))
+        try:
+            text = unicodedata.normalize("NFKC", msgspec.json.encode(msgspec.json.decode(raw)).decode())
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return True
+        return "\\u" in text or self._seen(text) or ("%" in text and self._seen(_unquoted(text)))
+
+    def _named(self, flat: bytes) -> bool:
+        if _CARD_NAME.search(flat):
+            return True
+        tails = self._tails.intersection(_TAILS.findall(flat))
+        return any(name in flat for tail in tails for name in self._names[tail])
+
+    def _in_urls(self, raw: bytes, flat: bytes) -> bool:
+        """Whether one of the parameters stands there, or a user before a host."""
+        if b"%" in raw and (b"3D" in raw or b"3d" in raw):
+            flat = _ENCODED_EQUALS.sub(b"=", flat)
+        if b"=" in flat and any(part.endswith(self._parameters) for part in flat.split(b"=")):
+            return True
+        if b"@" in raw and _USER.search(raw):
+            return True
+        return b"%2" in raw and _ENCODED_USER.search(raw) is not None
+
+    def _seen(self, text: str) -> bool:
+        raw = text.encode()
+        flat = _flattened(raw)
+        return (
+            self._named(flat)
+            or self._in_urls(raw, flat)
+            or _numbered(raw, flat, cards.ENDLESS)
+            or _FOREIGN_DIGIT.search(text) is not None
+        )
+
+
+def _has_card(raw: bytes) -> bool:
+    """Whether a card number is found where digits stand; the search of everything takes 70 µs a KB."""
+    if b"%" in raw:
+        return bool(cards.mask(raw.decode())[1])
+    for found in _WRITTEN.finditer(raw.translate(_PLAIN)):
+        if hides_number(_digits(raw[found.start() : found.end()])):
+            near = raw[max(0, found.start() - _BEFORE) : found.end() + 1].decode()
+            if cards.mask(near)[1]:
+                return True
+    return False
+
+
+def _flat(name: str) -> bytes:
+    return name.encode().translate(_FLAT, _SKIPPED)
+
+
+def _simple(raw: bytes) -> bool:
+    """Whether digits and names stand in the bytes as themselves."""
+    escaped = b"\\" in raw and b"\\u" in raw  # one byte is found forty times faster than two
+    return not escaped and raw.isascii() and _ODD_PERCENT.search(raw) is None
+
+
+def _flattened(raw: bytes) -> bytes:
+    """In lower case, every digit 0, without what is skipped."""
+    return _without_spaces(raw).translate(_FLAT, _SKIPPED)
+
+
+def _without_spaces(raw: bytes) -> bytes:
+    """Without percent-encoded spaces, whose digits are none of a number."""
+    return raw.replace(b"%20", b"") if b"%" in raw else raw
+
+
+def _digits(raw: bytes) -> str:
+    return raw.translate(None, _SKIPPED).decode("ascii")
+
+
+def _unquoted(text: str) -> str:
+    return unicodedata.normalize("NFKC", unquote(text))
+
+
+def _numbered(raw: bytes, flat: bytes, longest: int) -> bool:
+    """Whether the digits of a card number stand in a row, or ``longest`` of any: those of the times in
+    milliseconds that browsers send everywhere seldom do."""
+    start = flat.find(_DIGITS)
+    if start < 0:
+        return False
+    digits = _digits(_without_spaces(raw))
+    while start >= 0:
+        end = _DIGIT_RUN.match(flat, start).end()  # type: ignore[union-attr]
+        if end - start >= longest or hides_number(digits[start:end]):
+            return True
+        if flat[end : end + 2] == b"e0" and _EXPONENT.search(raw):
+            return True  # the last digits may be zeros, which stand in the exponent
+        start = flat.find(_DIGITS, end)
+    return False
