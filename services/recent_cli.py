@@ -54,13 +54,14 @@ async def show(
     ended = 0
     async with aclosing(follow(settings, source, idle_seconds)) as news:
         async for event in news:
-            print(msgspec.json.encode(event).decode() if as_json else _line(event), flush=True)
+            print(msgspec.json.encode(event).decode() if as_json else line(event), flush=True)
             ended += event["outcome"] in ENDS
             if ended == most:
                 return
 
 
-def _line(event: dict[str, Any]) -> str:
+def line(event: dict[str, Any]) -> str:
+    """The last thing that is known of an event, for people."""
     stage, last = list(event["stages"].items())[-1]
     moment = datetime.fromtimestamp(last["seen_at"] / SECOND, UTC).strftime("%H:%M:%S.%f")[:-3]
     name = " ".join(filter(None, (event["type"], event["event"])))

@@ -1,6 +1,8 @@
 """The registry of topics says what docs and services rely on."""
 
+from services.consent.flow.gate import GROUP
 from services.kernel import topics
+from services.kernel.recent.following import GATE_GROUP
 from services.kernel.settings import SERVICES
 
 
@@ -19,3 +21,7 @@ def test_every_segment_closes_so_that_it_can_be_cleaned() -> None:
 def test_the_gate_keeps_partition_numbers_so_the_counts_agree() -> None:
     registry = topics.registry()
     assert registry["events.collected"].partitions == registry["events.permitted"].partitions
+
+
+def test_recent_events_are_settled_by_the_commits_of_the_gate() -> None:
+    assert GATE_GROUP == GROUP

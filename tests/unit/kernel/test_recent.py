@@ -163,23 +163,36 @@ def test_a_mask_is_seen(book: Book, payload: bytes, masked: bool) -> None:
 
 def test_the_newest_of_each_source_are_remembered(book: Book) -> None:
     for offset in range(MAX_EVENTS + 5):
-        book.collected(record(offset, f"m{offset}"))
-    assert [message_id for message_id, _ in outcomes(book)] == [f"m{n}" for n in range(MAX_EVENTS + 4, 4, -1)]
+        book.collected(record(offset, f"m{offset}", partition=1 if offset < 5 else 0))
+    newest_first = range(MAX_EVENTS + 4, 4, -1)
+    assert [message_id for message_id, _ in outcomes(book)] == [f"m{n}" for n in newest_first]
     book.settle({0: MAX_EVENTS + 5}, {})
-    assert not book.waiting
+    assert not book.waiting  # for those that are forgotten
 
 
 def test_the_source_that_nobody_asked_for_longest_makes_room(book: Book) -> None:
-    book.collected(record(0))
-    for number in range(MAX_SOURCES):
+    book.watch("shop")
+    for source in ("web", "shop"):
+        book.collected(record(0, source=source, partition=len(source)))
+    book.watch("web")
+    for number in range(MAX_SOURCES - 1):
         book.watch(f"other{number}")
-        if number == MAX_SOURCES - 2:
-            book.collected(record(1, "m1"))
-            assert len(book.recent("web")) == 2
-    assert book.recent("web") == []
-    assert not book.waiting
+    assert (len(book.recent("web")), len(book.recent("shop"))) == (1, 0)
+    book.watch("one more")
+    assert book.recent("web") == [] and not book.waiting
     book.collected(record(2))
     assert book.recent("web") == []
+
+
+def test_every_step_is_told_once_whatever_is_written_twice() -> None:
+    told: list[str] = []
+    book = Book(TOPICS, PURPOSES, ManualClock(), lambda seen: told.append(list(seen.stages)[-1]))
+    book.watch("web")
+    for _ in range(2):
+        book.collected(record(10))
+        book.letter(letter("gate", TOPICS[0], 10, record(10).value))
+        book.settle({0: 11}, {})
+    assert told == ["ingest", "gate"]
 
 
 def test_sources_are_apart(book: Book) -> None:
