@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,8 @@ import msgspec
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
-from services.kernel import keys
+from services.commands.keys import key_commands
+from services.commands.output import columns
 from services.kernel import topics as registry
 from services.kernel.deadletter import TOPIC as DEAD_LETTERS
 from services.kernel.outcome import CandorError
@@ -124,35 +125,7 @@ def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, time
         asyncio.run(run())
 
 
-@candor.group(name="keys")
-def key_commands() -> None:
-    """Create, list and revoke API keys."""
-
-
-@key_commands.command(name="create")
-@click.argument("name")
-@click.option("--kind", type=click.Choice(list(keys.KINDS)), required=True)
-@click.option("--source", help="What its events are marked with.")
-def create_key(name: str, kind: str, source: str | None) -> None:
-    """Make a key called NAME and print its token, this once."""
-    print(keys.create(Stack().settings.keyring, name, kind, source))
-
-
-@key_commands.command(name="list")
-def list_keys() -> None:
-    """Show the live keys."""
-    rows = [("id", "name", "kind", "source", "created", "scopes")]
-    for key in keys.list_keys(Stack().settings.keyring):
-        scopes = " ".join(sorted(key.scopes)) or "-"
-        rows.append((key.id, key.name, key.kind, key.source or "-", key.created, scopes))
-    columns(rows)
-
-
-@key_commands.command(name="revoke")
-@click.argument("key")
-def revoke_key(key: str) -> None:
-    """Take KEY (name or id) out of force, within a second and without a restart."""
-    print(f"{keys.revoke(Stack().settings.keyring, key).name} is revoked")
+candor.add_command(key_commands)
 
 
 @candor.group()
@@ -247,13 +220,6 @@ def show(stack: Stack) -> bool:
     ]
     columns([("process", "state", "pid", "address", "ready"), *lines])
     return not any(row.problem for row in rows)
-
-
-def columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from services.ingest.api import Endpoint
 from services.ingest.description import describe
 from services.ingest.flow import TOPIC, Flow
+from services.ingest.keys_api import HANDLERS
 from services.ingest.outage import Outages
 from services.kernel import deadletter, topics
 from services.kernel.clock import Clock
@@ -30,7 +31,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
     try:
         keyring = KeyRing(settings.keyring)
         outages = Outages(producer, health)
-        rest = create_app("ingest", SUMMARY, [], health, keyring)
+        rest = create_app("ingest", SUMMARY, HANDLERS, health, keyring, keyring_path=settings.keyring)
         describe(rest)
         flow = Flow(producer, keyring, settings.hasher(), clock)
         yield Running(Endpoint(flow, clock, rest, outages), {"outages": outages.watch()})

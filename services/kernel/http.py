@@ -212,6 +212,7 @@ def create_app(
             ],
         ),
         cors_config=cors,
+        lifespan=[lambda _: keyring.noting()],
         logging_config=None,
         debug=False,
     )
