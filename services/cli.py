@@ -17,6 +17,8 @@ import msgspec
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
+from services.commands.acting import note, people_of, showing, with_reason
+from services.commands.breach import breach
 from services.commands.keys import key_commands
 from services.commands.output import columns
 from services.kernel import topics as registry
@@ -24,7 +26,7 @@ from services.kernel.deadletter import TOPIC as DEAD_LETTERS
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
 from services.kernel.tail import tail as read_topic
-from services.verification import verify_all
+from services.verification import verify_all, verify_audit_log
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -106,15 +108,25 @@ def start(stack: Stack) -> dict[str, str]:
 @click.option("--from-beginning", is_flag=True, help="Also what stands there already.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds without a record.")
-def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, timeout: float | None) -> None:
+@with_reason
+def tail(
+    topic: str,
+    as_json: bool,
+    from_beginning: bool,
+    most: int | None,
+    timeout: float | None,
+    reason: str | None,
+) -> None:
     """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count."""
 
     async def run() -> None:
         beginning = from_beginning or (most is not None and timeout is None)
-        source = read_topic(Stack().settings, topic, from_beginning=beginning, idle_seconds=timeout)
+        settings = Stack().settings
+        source = read_topic(settings, topic, from_beginning=beginning, idle_seconds=timeout)
         count = 0
-        async with aclosing(source) as records:
+        async with showing(settings, reason, "topic.tail", topic) as exposed, aclosing(source) as records:
             async for record in records:
+                await exposed.show(identifiers=people_of(record))
                 text = msgspec.json.encode(record)
                 print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
                 count += 1
@@ -126,6 +138,7 @@ def tail(topic: str, as_json: bool, from_beginning: bool, most: int | None, time
 
 
 candor.add_command(key_commands)
+candor.add_command(breach)
 
 
 @candor.group()
@@ -150,10 +163,12 @@ def list_dead_letters(reason: str | None) -> None:
 
 @deadletters.command(name="show")
 @click.argument("place")
-def show_dead_letter(place: str) -> None:
+@with_reason
+def show_dead_letter(place: str, reason: str | None) -> None:
     """Show the dead letter at PLACE, as `list` names it (partition:offset)."""
     for letter in dead_letters():
         if place == f"{letter['partition']}:{letter['offset']}":
+            note(Stack().settings, reason, "deadletters.show", place, identifiers=people_of(letter))
             print(msgspec.json.format(msgspec.json.encode(letter)).decode())
             return
     raise CandorError(f"there is no dead letter at {place}")
@@ -162,14 +177,18 @@ def show_dead_letter(place: str) -> None:
 @candor.command()
 @click.argument("segment")
 @click.argument("person")
-def why(segment: str, person: str) -> None:
+@with_reason
+def why(segment: str, person: str, reason: str | None) -> None:
     """Say why PERSON (user_id:…, anonymous_id:… or a profile id) is in SEGMENT or not."""
     stack = Stack()
     token = json.loads((stack.home / "keys.json").read_text())["admin"]
     request = urllib.request.Request(  # noqa: S310 - our own service
         f"http://{stack.settings.host}:{stack.settings.segment_port}/v1/segments/"
         f"{quote(segment, safe='')}/why/{quote(person, safe=':')}",
-        headers={"Authorization": f"Bearer {token}"},
+        headers={
+            "Authorization": f"Bearer {token}",
+            "X-Candor-Reason": (reason or "").encode().decode("latin-1"),
+        },
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own service
@@ -181,9 +200,12 @@ def why(segment: str, person: str) -> None:
 
 
 @candor.command()
-def verify() -> None:
-    """Compute golden records and memberships from scratch and compare; check the ledger of decisions."""
-    reports = asyncio.run(verify_all(Stack().settings))
+@click.argument("what", type=click.Choice(["audit"]), required=False)
+def verify(what: str | None) -> None:
+    """Compute golden records and memberships from scratch and compare; check the chains of the ledger of
+    decisions and of the audit log. With `audit`: that log alone."""
+    check = verify_audit_log if what == "audit" else verify_all
+    reports = asyncio.run(check(Stack().settings))
     for name, (counted, faults) in reports.items():
         print(f"  {name:<16} {counted:<64} {'ok' if not faults else f'{len(faults)} faults'}")
         for fault in faults:

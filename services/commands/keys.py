@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 import click
 
 from deploy.local.stack import Stack
+from services.commands.acting import note, with_reason
 from services.commands.output import Span, Time, columns
 from services.kernel import keys
 from services.kernel.key_file import read_used
+from services.kernel.settings import Settings
 
 
 @click.group(name="keys")
@@ -27,6 +29,7 @@ def key_commands() -> None:
 @click.option("--expires", type=Time(), help="When it ends.")
 @click.option("--rate-events", type=click.IntRange(min=1), help="Events a second that ingest takes of it.")
 @click.option("--rate-bytes", type=click.IntRange(min=1), help="Bytes a second that ingest takes of it.")
+@with_reason
 def create_key(
     name: str,
     kind: str,
@@ -35,6 +38,7 @@ def create_key(
     expires: datetime | None,
     rate_events: int | None,
     rate_bytes: int | None,
+    reason: str | None,
 ) -> None:
     """Make a key called NAME and print its token, this once."""
     key, token = keys.draft(
@@ -46,7 +50,9 @@ def create_key(
         rate_events=rate_events,
         rate_bytes=rate_bytes,
     )
-    keys.add(Stack().settings.keyring, key)
+    settings = Stack().settings
+    note(settings, reason, "keys.create", f"{key.id} {key.name}")
+    keys.add(settings.keyring, key)
     print(token)
 
 
@@ -79,17 +85,29 @@ def list_keys() -> None:
 @key_commands.command(name="rotate")
 @click.argument("key")
 @click.option("--grace", type=Span(), help="How long the token before stays in force, such as 24h.")
-def rotate_key(key: str, grace: timedelta | None) -> None:
+@with_reason
+def rotate_key(key: str, grace: timedelta | None, reason: str | None) -> None:
     """Give KEY (name or id) a new token and print it, this once. The token before stays in force too: for
     --grace, else until the next rotation."""
-    print(keys.rotate(Stack().settings.keyring, key, grace=grace))
+    id, settings = _noted(key, "keys.rotate", reason)
+    print(keys.rotate(settings.keyring, id, grace=grace))
 
 
 @key_commands.command(name="revoke")
 @click.argument("key")
-def revoke_key(key: str) -> None:
+@with_reason
+def revoke_key(key: str, reason: str | None) -> None:
     """Take KEY (name or id) out of force, within a second and without a restart."""
-    print(f"{keys.revoke(Stack().settings.keyring, key).name} is revoked")
+    id, settings = _noted(key, "keys.revoke", reason)
+    print(f"{keys.revoke(settings.keyring, id).name} is revoked")
+
+
+def _noted(name_or_id: str, action: str, reason: str | None) -> tuple[str, Settings]:
+    """The key's id, once the audit log has it what is done to it."""
+    settings = Stack().settings
+    key = keys.find(settings.keyring, name_or_id)
+    note(settings, reason, action, f"{key.id} {key.name}")
+    return key.id, settings
 
 
 def _shown(time: datetime | None) -> str:

@@ -11,6 +11,8 @@ from services.ingest.flow import TOPIC, Flow
 from services.ingest.keys_api import HANDLERS
 from services.ingest.outage import Outages
 from services.kernel import deadletter, topics
+from services.kernel.audit import TOPIC as AUDIT
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.health import Health
 from services.kernel.http import create_app
@@ -25,13 +27,14 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
     """The service, connected; its tasks are run by kernel.run. Raises Outage while Kafka does not answer."""
-    await topics.ensure(settings, [TOPIC, deadletter.TOPIC])
+    await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
     try:
         keyring = KeyRing(settings.keyring)
+        audit = Audit(producer, clock, "ingest")
         outages = Outages(producer, health)
-        rest = create_app("ingest", SUMMARY, HANDLERS, health, keyring, keyring_path=settings.keyring)
+        rest = create_app("ingest", SUMMARY, HANDLERS, health, keyring, audit, keyring_path=settings.keyring)
         describe(rest)
         flow = Flow(producer, keyring, settings.hasher(), clock)
         yield Running(Endpoint(flow, clock, rest, outages), {"outages": outages.watch()})

@@ -15,7 +15,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from services.kernel import keys
-from services.kernel.http import BEARER, Problem, bearer, require
+from services.kernel.http import BEARER, Problem, bearer, note, require
 from services.kernel.key_file import Time, read_used
 from services.kernel.keys import Key, KeyProblem
 
@@ -43,7 +43,7 @@ class Rotation(Struct, forbid_unknown_fields=True):
     grace: Annotated[int, Meta(ge=0, le=MAX_GRACE)] | None = None
 
 
-@get("/v1/keys", guards=ADMIN, security=BEARER, tags=["keys"])
+@get("/v1/keys", name="keys.list", guards=ADMIN, security=BEARER, tags=["keys"])
 async def list_keys(state: State) -> dict[str, Any]:
     """All keys without their secrets; `last_used` is up to a minute late."""
     path: Path = state.keyring_path
@@ -53,7 +53,7 @@ async def list_keys(state: State) -> dict[str, Any]:
     return {"keys": [_shown(key, used.get(key.id)) for key in found]}
 
 
-@post("/v1/keys", guards=ADMIN, security=BEARER, tags=["keys"])
+@post("/v1/keys", name="keys.create", guards=ADMIN, security=BEARER, tags=["keys"])
 async def create_key(request: Request[Any, Any, Any], state: State, data: JSONBody[Wanted]) -> dict[str, Any]:
     """Make a key: `name`, `kind` (write, server or admin), and `source` for one that writes. An admin key may
     have some `scopes` only. `token` is shown in this answer alone."""
@@ -69,7 +69,8 @@ async def create_key(request: Request[Any, Any, Any], state: State, data: JSONBo
         )
     except KeyProblem as error:
         raise Problem(400, "Not a key", str(error)) from None
-    _may_give(request, key)
+    await _may_give(request, key)
+    await note(request, target=_named(key))
     try:
         await asyncio.to_thread(keys.add, state.keyring_path, key)
     except KeyProblem as error:
@@ -77,23 +78,32 @@ async def create_key(request: Request[Any, Any, Any], state: State, data: JSONBo
     return {**_shown(key, None), "token": token}
 
 
-@post("/v1/keys/{id:str}/rotate", status_code=200, guards=ADMIN, security=BEARER, tags=["keys"])
+@post(
+    "/v1/keys/{id:str}/rotate",
+    name="keys.rotate",
+    status_code=200,
+    guards=ADMIN,
+    security=BEARER,
+    tags=["keys"],
+)
 async def rotate_key(
     request: Request[Any, Any, Any], state: State, id: FromPath[str], data: JSONBody[Rotation]
 ) -> dict[str, Any]:
     """Give a key a new `token`, shown in this answer alone. The one before stays in force too: for `grace`
     seconds, else until the next rotation."""
     key = await _find(state, id)
-    _may_give(request, key)
+    await _may_give(request, key)
+    await note(request, target=_named(key))
     grace = None if data.grace is None else timedelta(seconds=data.grace)
     token = await _found(asyncio.to_thread(keys.rotate, state.keyring_path, key.id, grace=grace))
     return {"id": key.id, "name": key.name, "token": token}
 
 
-@delete("/v1/keys/{id:str}", guards=ADMIN, security=BEARER, tags=["keys"])
-async def revoke_key(state: State, id: FromPath[str]) -> None:
+@delete("/v1/keys/{id:str}", name="keys.revoke", guards=ADMIN, security=BEARER, tags=["keys"])
+async def revoke_key(request: Request[Any, Any, Any], state: State, id: FromPath[str]) -> None:
     """Take a key out of force: in every service within a second or two, without a restart."""
     key = await _find(state, id)
+    await note(request, target=_named(key))
     await _found(asyncio.to_thread(keys.revoke, state.keyring_path, key.id))
 
 
@@ -111,11 +121,16 @@ async def _found(looking: Awaitable[T]) -> T:
         raise Problem(404, "Not found", "no such key") from None
 
 
-def _may_give(request: Request[Any, Any, Any], key: Key) -> None:
+async def _may_give(request: Request[Any, Any, Any], key: Key) -> None:
     """Who may make keys must not give by them what the own key may not do."""
     missing = sorted(key.scopes - bearer(request).scopes)
     if missing:
+        await note(request, target=_named(key), outcome="refused")
         raise Problem(403, "Forbidden", f"the key lacks the scope {', '.join(missing)}, so it can't give it")
+
+
+def _named(key: Key) -> str:
+    return f"{key.id} {key.name}"
 
 
 def _shown(key: Key, used: datetime | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from services.kernel import keys
+from services.kernel.audit import Audit
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
@@ -63,6 +64,7 @@ async def client(one: Worker, settings: Settings) -> AsyncIterator[httpx.AsyncCl
         HANDLERS,
         Health("profile"),
         KeyRing(settings.keyring),
+        Audit(one.world.producer, one.world.clock, "profile"),
         profiles=Profiles(one.pool, one.view, judge, one.world.clock),
         hasher=settings.hasher(),
         clock=one.world.clock,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
 import pytest
 
+from services.kernel.audit import TOPIC as AUDIT
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing, create, revoke
+from services.kernel.settings import Settings
 from services.segment.api import HANDLERS
 from services.segment.domain.cursor import read_cursor
 from services.segment.flow.streaming import Streaming
 from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, PURPOSES, World, golden, orders, profile
+from tests.support import stack
+from tests.support.audit import audit_of
 
 ROME = {"trait": "city", "op": "eq", "value": "Rome"}
 DEFINITION = {"name": "Romans", "purpose": "marketing", "rule": ROME}
@@ -29,29 +34,39 @@ def stream(world: World) -> Streaming:
 
 
 @pytest.fixture
-async def api(world: World, stream: Streaming) -> AsyncIterator[httpx.AsyncClient]:
+async def audited(alone: Settings, kafka: str, topic_prefix: str) -> AsyncIterator[Settings]:
+    """Where the API's acts go."""
+    settings = replace(alone, kafka=kafka, topic_prefix=topic_prefix)
+    async with stack.topics_of(settings, [AUDIT]):
+        yield settings
+
+
+@pytest.fixture
+async def api(world: World, stream: Streaming, audited: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The API with an admin key; its keyring looks for changes at every call."""
     token = create(world.settings.keyring, "admin", "admin")
     health = Health("segment")
-    app = create_app(
-        "segment",
-        "",
-        HANDLERS,
-        health,
-        KeyRing(world.settings.keyring, monotonic=itertools.count(0, 2).__next__),
-        catalogs=world.catalogs,
-        reader=world.reader,
-        streaming=stream,
-        clock=world.clock,
-        hasher=world.settings.hasher(),
-        purposes=list(PURPOSES),
-    )
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(cast(Any, app)),
-        base_url="http://segment",
-        headers={"Authorization": f"Bearer {token}"},
-    ) as client:
-        yield client
+    async with audit_of(audited, world.clock, "segment") as audit:
+        app = create_app(
+            "segment",
+            "",
+            HANDLERS,
+            health,
+            KeyRing(world.settings.keyring, monotonic=itertools.count(0, 2).__next__),
+            audit,
+            catalogs=world.catalogs,
+            reader=world.reader,
+            streaming=stream,
+            clock=world.clock,
+            hasher=world.settings.hasher(),
+            purposes=list(PURPOSES),
+        )
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(cast(Any, app)),
+            base_url="http://segment",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as client:
+            yield client
 
 
 async def test_a_segment_is_put_shown_changed_and_deleted(world: World, api: httpx.AsyncClient) -> None:
