@@ -11,6 +11,7 @@ from services.kernel import codec
 from services.kernel.audit import TOPIC, Audit
 from services.kernel.clock import Clock
 from services.kernel.events import AuditAct
+from services.kernel.handler import Batch
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.topics import registry
@@ -29,18 +30,27 @@ async def audit_of(settings: Settings, clock: Clock, service: str) -> AsyncItera
 
 async def acts(settings: Settings) -> list[AuditAct]:
     """All acts in the topic, in the order of their times."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    found = [
+        codec.decode(AuditAct, record.value) for part in (await batch(settings)).values() for record in part
+    ]
+    return sorted(found, key=lambda act: act.at)
+
+
+async def batch(settings: Settings) -> Batch:
+    """All records of the topic, as a batch loop would bring them."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         count = registry()[TOPIC].partitions
         partitions = [TopicPartition(settings.topic(TOPIC), partition) for partition in range(count)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        found: list[AuditAct] = []
-        while len(found) < sum(ends.values()):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found += [codec.decode(AuditAct, record.value) for record in records]
-        return sorted(found, key=lambda act: act.at)
+        found: Batch = {}
+        while sum(map(len, found.values())) < sum(ends.values()):
+            for partition, records in (await consumer.getmany(timeout_ms=100)).items():
+                found.setdefault(partition, []).extend(records)
+        return found
     finally:
         await consumer.stop()
