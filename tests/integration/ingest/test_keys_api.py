@@ -11,6 +11,7 @@ import pytest
 
 from services.kernel import keys
 from tests.integration.ingest.world import World, track
+from tests.support.audit import acts
 from tests.support.outside import eventually
 
 
@@ -141,6 +142,25 @@ async def test_a_refusal_says_which_scope_is_missing(world: World, method: str, 
     assert answer.status_code == 403
     assert "keys:admin" in answer.json()["detail"]
     assert (await world.client.request(method, path, json={})).status_code == 401
+
+
+async def test_what_is_done_to_keys_is_logged_and_what_is_refused_too(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    made = await make(api, f"logged-{world.source}")
+    await api.post(f"/v1/keys/{made['id']}/rotate", json={}, headers={"X-Candor-Reason": "leaked"})
+    refused = {"Authorization": f"Bearer {world.server}"}
+    assert (await api.delete(f"/v1/keys/{made['id']}", headers=refused)).status_code == 403
+    await api.delete(f"/v1/keys/{made['id']}")
+    found = [act for act in await acts(world.settings) if made["id"] in act.target]
+    admin, server = f"admin-{world.source}", f"server-{world.source}"
+    target = f"{made['id']} logged-{world.source}"
+    assert [(act.actor, act.action, act.target, act.why, act.outcome) for act in found] == [
+        (admin, "keys.create", target, None, "allowed"),
+        (admin, "keys.rotate", target, "leaked", "allowed"),
+        (server, "keys.revoke", made["id"], None, "refused"),
+        (admin, "keys.revoke", target, None, "allowed"),
+    ]
 
 
 async def test_last_use_is_written_when_the_service_stops(world: World, api: httpx.AsyncClient) -> None:

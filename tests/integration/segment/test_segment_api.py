@@ -21,7 +21,7 @@ from services.segment.domain.cursor import read_cursor
 from services.segment.flow.streaming import Streaming
 from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, PURPOSES, World, golden, orders, profile
 from tests.support import stack
-from tests.support.audit import audit_of
+from tests.support.audit import acts, audit_of
 
 ROME = {"trait": "city", "op": "eq", "value": "Rome"}
 DEFINITION = {"name": "Romans", "purpose": "marketing", "rule": ROME}
@@ -234,3 +234,57 @@ async def test_a_stream_ends_when_its_key_may_no_longer_read(
     assert ": heartbeat" in text
     assert profile("ada") in text
     assert profile("bob") not in text
+
+
+async def test_what_is_administered_and_read_is_logged_and_what_is_refused_too(
+    world: World, api: httpx.AsyncClient, audited: Settings
+) -> None:
+    await api.put("/v1/segments/rome", json=DEFINITION, headers={"X-Candor-Reason": "spring campaign"})
+    await world.feed(golden("ada", city="Rome"), golden("bob", city="Rome"))
+    await world.publish()
+    assert len((await api.get("/v1/segments/rome/members")).json()["members"]) == 2
+    await api.get("/v1/segments/rome/why/user_id:ada")
+    server = create(world.settings.keyring, "server", "server", source="shop")
+    refused = {"Authorization": f"Bearer {server}"}
+    for call in (api.delete, api.get):
+        answer = await call("/v1/segments/rome", headers=refused)
+        assert answer.json()["detail"].startswith("the key lacks the scope segment:")
+    await api.delete("/v1/segments/rome")
+    found = await acts(audited)
+    told = {(act.actor, act.action, act.target, act.people, act.outcome) for act in found}
+    assert told == {
+        ("admin", "segments.put", "rome", 0, "allowed"),
+        ("admin", "segments.members", "rome", 2, "allowed"),
+        ("admin", "segments.why", "rome", 1, "allowed"),
+        ("server", "segments.delete", "rome", 0, "refused"),
+        ("server", "segments.read", "rome", 0, "refused"),
+        ("admin", "segments.delete", "rome", 0, "allowed"),
+    }
+    by = {act.action: act for act in found if act.actor == "admin"}
+    assert by["segments.put"].why == "spring campaign"
+    assert by["segments.why"].profiles == [bytes.fromhex(profile("ada"))]
+    assert by["segments.why"].identifiers == [world.settings.hasher()("user_id", "ada")]
+
+
+async def test_whom_a_stream_shows_is_logged(
+    world: World, api: httpx.AsyncClient, stream: Streaming, audited: Settings
+) -> None:
+    await world.define("rome", ROME)
+    following = asyncio.create_task(stream.run())
+    async with asyncio.timeout(40):
+        while stream._tail is None:
+            await asyncio.sleep(0.01)
+        answer = asyncio.create_task(api.get("/v1/segments/rome/stream?cursor=0"))
+        while not stream._readers:
+            await asyncio.sleep(0.01)
+        await world.feed(golden("ada", city="Rome"), golden("bob", city="Rome"))
+        await world.publish()
+        shown = {bytes.fromhex(profile(name)) for name in ("ada", "bob")}
+        while {id for act in await acts(audited) for id in act.profiles} != shown:
+            await asyncio.sleep(0.05)
+        stream.close()
+        await answer
+    following.cancel()
+    found = await acts(audited)
+    assert {(act.action, act.target) for act in found} == {("segments.stream", "rome")}
+    assert sum(act.people == 0 for act in found) == 1  # its beginning
