@@ -76,6 +76,21 @@ def test_any_altered_row_is_named(acts: list[AuditAct], data: st.DataObject) -> 
     assert faults(rows) == [f"position {row.position}: altered or moved"]
 
 
+@given(st.lists(ACTS, min_size=2, max_size=8), ACTS, st.data())
+def test_a_row_forged_with_a_hash_of_its_own_breaks_the_next(
+    acts: list[AuditAct], other: AuditAct, data: st.DataObject
+) -> None:
+    """Whoever changes one row has to change all that follow."""
+    rows, _ = chained(acts)
+    index = data.draw(st.integers(0, len(rows) - 2))
+    before = BEGINNING if index == 0 else End(rows[index - 1].position, rows[index - 1].hash)
+    forged, _ = append(before, rows[index].partition, rows[index].offset, other)
+    assert list(broken([forged], before)) == [End(forged.position, forged.hash)]
+    expected = [] if forged == rows[index] else [f"position {rows[index + 1].position}: altered or moved"]
+    rows[index] = forged
+    assert faults(rows) == expected
+
+
 @given(st.lists(ACTS, min_size=2, max_size=8), st.data())
 def test_any_missing_row_is_named(acts: list[AuditAct], data: st.DataObject) -> None:
     """The last one is found by the stored end of the chain: see tests/integration/test_audit.py."""
