@@ -15,23 +15,23 @@ import msgspec
 
 from deploy.local.process import LocalStackError
 from deploy.local.stack import Stack
-from services.columns import columns
-from services.deadletters_cli import deadletters
-from services.kernel import keys
+from services.commands.acting import people_of, showing, with_reason
+from services.commands.breach import breach
+from services.commands.deadletters import deadletters
+from services.commands.keys import key_commands
+from services.commands.output import columns
+from services.commands.plan import plan
+from services.commands.recent import show as show_recent
 from services.kernel import topics as registry
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
 from services.kernel.tail import tail as read_topic
-from services.recent_cli import show as show_recent
-from services.verification import verify_all
+from services.verification import verify_all, verify_audit_log
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def candor() -> None:
     """Candor, an event-driven customer data platform."""
-
-
-candor.add_command(deadletters)
 
 
 @candor.command()
@@ -109,6 +109,7 @@ def start(stack: Stack) -> dict[str, str]:
 @click.option("--from-beginning", is_flag=True, help="Also what stands there already.")
 @click.option("--max", "most", type=click.IntRange(min=1), help="Stop after so many records.")
 @click.option("--timeout", type=click.FloatRange(min=0), help="Stop after so many seconds without a record.")
+@with_reason
 def tail(
     topic: str | None,
     source: str | None,
@@ -116,6 +117,7 @@ def tail(
     from_beginning: bool,
     most: int | None,
     timeout: float | None,
+    reason: str | None,
 ) -> None:
     """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count.
 
@@ -132,8 +134,9 @@ def tail(
         beginning = from_beginning or (most is not None and timeout is None)
         found = read_topic(settings, topic, from_beginning=beginning, idle_seconds=timeout)
         count = 0
-        async with aclosing(found) as records:
+        async with showing(settings, reason, "topic.tail", topic) as exposed, aclosing(found) as records:
             async for record in records:
+                await exposed.show(identifiers=people_of(record))
                 text = msgspec.json.encode(record)
                 print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
                 count += 1
@@ -145,48 +148,25 @@ def tail(
         asyncio.run(run())
 
 
-@candor.group(name="keys")
-def key_commands() -> None:
-    """Create, list and revoke API keys."""
-
-
-@key_commands.command(name="create")
-@click.argument("name")
-@click.option("--kind", type=click.Choice(list(keys.KINDS)), required=True)
-@click.option("--source", help="What its events are marked with.")
-def create_key(name: str, kind: str, source: str | None) -> None:
-    """Make a key called NAME and print its token, this once."""
-    print(keys.create(Stack().settings.keyring, name, kind, source))
-
-
-@key_commands.command(name="list")
-def list_keys() -> None:
-    """Show the live keys."""
-    rows = [("id", "name", "kind", "source", "created", "scopes")]
-    for key in keys.list_keys(Stack().settings.keyring):
-        scopes = " ".join(sorted(key.scopes)) or "-"
-        rows.append((key.id, key.name, key.kind, key.source or "-", key.created, scopes))
-    columns(rows)
-
-
-@key_commands.command(name="revoke")
-@click.argument("key")
-def revoke_key(key: str) -> None:
-    """Take KEY (name or id) out of force, within a second and without a restart."""
-    print(f"{keys.revoke(Stack().settings.keyring, key).name} is revoked")
+for group in (key_commands, deadletters, plan, breach):
+    candor.add_command(group)
 
 
 @candor.command()
 @click.argument("segment")
 @click.argument("person")
-def why(segment: str, person: str) -> None:
+@with_reason
+def why(segment: str, person: str, reason: str | None) -> None:
     """Say why PERSON (user_id:…, anonymous_id:… or a profile id) is in SEGMENT or not."""
     stack = Stack()
     token = json.loads((stack.home / "keys.json").read_text())["admin"]
     request = urllib.request.Request(  # noqa: S310 - our own service
         f"http://{stack.settings.host}:{stack.settings.segment_port}/v1/segments/"
         f"{quote(segment, safe='')}/why/{quote(person, safe=':')}",
-        headers={"Authorization": f"Bearer {token}"},
+        headers={
+            "Authorization": f"Bearer {token}",
+            "X-Candor-Reason": (reason or "").encode().decode("latin-1"),
+        },
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own service
@@ -198,9 +178,12 @@ def why(segment: str, person: str) -> None:
 
 
 @candor.command()
-def verify() -> None:
-    """Compute golden records and memberships from scratch and compare; check the ledger of decisions."""
-    reports = asyncio.run(verify_all(Stack().settings))
+@click.argument("what", type=click.Choice(["audit"]), required=False)
+def verify(what: str | None) -> None:
+    """Compute golden records and memberships from scratch and compare; check the chains of the ledger of
+    decisions and of the audit log. With `audit`: that log alone."""
+    check = verify_audit_log if what == "audit" else verify_all
+    reports = asyncio.run(check(Stack().settings))
     for name, (counted, faults) in reports.items():
         print(f"  {name:<16} {counted:<64} {'ok' if not faults else f'{len(faults)} faults'}")
         for fault in faults:

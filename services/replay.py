@@ -7,7 +7,7 @@ applied before is a repeat. What is still bad becomes a dead letter again, which
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from services.ingest.domain.masking import Cleaner
@@ -62,6 +62,11 @@ class Choice:
     def is_open(self) -> bool:
         """Whether it takes every letter."""
         return self == Choice()
+
+    def described(self) -> str:
+        """For people: what was chosen by."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return " ".join(f"{name}={value}" for name, value in given.items()) or "all"
 
     def takes(self, kept: Kept) -> bool:
         value = kept.letter.value

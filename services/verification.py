@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.consent.flow.audit import verify_audit
 from services.consent.flow.reading import verify_ledger
 from services.kernel.clock import SystemClock
 from services.kernel.postgres import connect
@@ -29,4 +30,17 @@ async def verify_all(settings: Settings) -> dict[str, tuple[str, list[str]]]:
         faults = [fault async for fault in verify_ledger(pool)]
         rows = await pool.fetchval("SELECT count(*) FROM ledger")
         reports["ledger"] = (f"{rows} decisions", faults)
-    return reports
+    return reports | await verify_audit_log(settings)
+
+
+async def verify_audit_log(settings: Settings) -> dict[str, tuple[str, list[str]]]:
+    """As :func:`verify_all`, of the audit log alone. Whoever keeps the hash of its end elsewhere can tell
+    later whether the end was cut off."""
+    async with await connect(settings, "consent", size=1) as pool:
+        counted, faults = "", []
+        async for found in verify_audit(pool):
+            if isinstance(found, str):
+                faults.append(found)
+            else:
+                counted = f"{found.position} acts, the last hashed {found.hash.hex()[:16]}"
+    return {"audit": (counted, faults)}

@@ -25,7 +25,7 @@ from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
 from services.kernel.clock import Clock
-from services.kernel.http import BEARER, RETRY_SECONDS, Problem, require
+from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
 from services.kernel.identifier import Hasher, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import Outage
@@ -105,8 +105,11 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     return receipt_shown(terms, noted.position, decided.identifiers)
 
 
-@get("/v1/decisions/{identifier:path}", guards=READ, security=BEARER, tags=["decisions"])
+@get(
+    "/v1/decisions/{identifier:path}", name="decisions.read", guards=READ, security=BEARER, tags=["decisions"]
+)
 async def show_decisions(
+    request: Request[Any, Any, Any],
     state: State,
     identifier: FromPath[str],
     at: Annotated[str | None, QueryParameter(description="ISO 8601; what held then")] = None,
@@ -115,21 +118,27 @@ async def show_decisions(
     named = _identifier(identifier)
     hasher: Hasher = state.hasher
     clock: Clock = state.clock
-    if at is None:
+    since = None if at is None else _time(at)
+    await note(request, identifiers={hasher.of(named)}, people=1)
+    if since is None:
         now = clock.now()
         held = await in_force(state.pool, hasher.of(named))
     else:
-        now = _time(at)
+        now = since
         held = await in_force_at(state.pool, hasher.of(named), now)
     policy: Policy = state.policy
     return state_shown(named, held, now, policy.purposes, policy.default, policy.regime)
 
 
-@get("/v1/ledger/{identifier:path}", guards=READ, security=BEARER, tags=["decisions"])
-async def show_ledger(state: State, identifier: FromPath[str]) -> dict[str, Any]:
+@get("/v1/ledger/{identifier:path}", name="ledger.read", guards=READ, security=BEARER, tags=["decisions"])
+async def show_ledger(
+    request: Request[Any, Any, Any], state: State, identifier: FromPath[str]
+) -> dict[str, Any]:
     """All decisions that name an identifier, in their order, with the record kept of each."""
     named = _identifier(identifier)
-    rows = await ledger_of(state.pool, state.hasher.of(named))
+    id = state.hasher.of(named)
+    await note(request, identifiers={id}, people=1)
+    rows = await ledger_of(state.pool, id)
     return {"identifier": str(named), "decisions": [row_shown(row) for row in rows]}
 
 

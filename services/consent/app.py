@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.consent.api import CORS, HANDLERS
 from services.consent.control import plan
+from services.consent.flow.audit import audit_loop
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.kernel import topics
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
@@ -66,6 +68,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             HANDLERS,
             health,
             KeyRing(settings.keyring),
+            Audit(producer, clock, SERVICE),
             cors=CORS,
             pool=pool,
             policy=policy,
@@ -81,6 +84,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "publications": publications.run(),
                 "relay": relay.run(),
                 "signals": signals.run(),
+                "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),
                 "truncation": truncation.run(),

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from services.consent.domain import audit
 from services.consent.domain.ledger import Head, Row, Terms, decision, hashes, read_terms
 from services.consent.domain.rule import Decision, Pair
 from services.kernel.postgres import Connection, Queries
@@ -169,6 +170,45 @@ async def indexed(connection: Connection, naming: Sequence[tuple[bytes, int]]) -
     """How many of these (identifier, position) pairs the ledger's index holds."""
     count: int = await connection.fetchval(QUERIES.indexed, *_columns(naming, 2))
     return count
+
+
+# --- the audit log -----------------------------------------------------------------------------------
+
+
+async def lock_audit(connection: Connection) -> audit.End:
+    """The end of the audit log, locked until the transaction ends: nobody else appends meanwhile."""
+    return audit.End(*await connection.fetchrow(QUERIES.lock_audit))  # type: ignore[misc]
+
+
+async def audit_end(connection: Connection) -> audit.End:
+    """The end of the audit log as it was stored beside it."""
+    return audit.End(*await connection.fetchrow(QUERIES.audit_chain))  # type: ignore[misc]
+
+
+async def audit_offsets(connection: Connection) -> dict[int, int]:
+    """By partition the offset after the last act that the log holds."""
+    return {row["partition"]: row["next"] for row in await connection.fetch(QUERIES.audit_offsets)}
+
+
+async def audited(connection: Connection, places: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those (partition, offset) that the log holds already."""
+    rows = await connection.fetch(QUERIES.audited, *_columns(list(places), 2))
+    return {(row["partition"], row["offset"]) for row in rows}
+
+
+async def append_audit(connection: Connection, rows: Sequence[audit.Row], end: audit.End) -> None:
+    """Append rows that follow each other and the locked end, which moves to ``end``."""
+    values = [(row.position, row.partition, row.offset, row.at, row.act, row.hash) for row in rows]
+    await connection.execute(QUERIES.append_audit, *_columns(values, 6))
+    await connection.execute(QUERIES.move_audit, end.position, end.hash)
+
+
+async def audit_rows(
+    connection: Connection, position: int, limit: int, since: int = -ALWAYS, until: int = ALWAYS
+) -> list[audit.Row]:
+    """The audit log after that position, in its order: the acts of that time."""
+    rows = await connection.fetch(QUERIES.audit_rows, position, limit, since, until)
+    return [audit.Row(*row) for row in rows]
 
 
 def _both_ways(pairs: Iterable[Pair]) -> list[Pair]:

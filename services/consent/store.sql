@@ -127,3 +127,30 @@ DELETE FROM unpublished WHERE position = ANY($1::bigint[])
 
 -- name: still_unpublished
 SELECT position FROM unpublished WHERE position = ANY($1::bigint[])
+
+-- name: audit_chain
+SELECT position, hash FROM audit_chain
+
+-- name: lock_audit
+SELECT position, hash FROM audit_chain FOR UPDATE
+
+-- name: move_audit
+UPDATE audit_chain SET position = $1, hash = $2
+
+-- name: audit_offsets
+-- The offset after the last one known, by partition.
+SELECT partition, max("offset") + 1 AS next FROM audit GROUP BY partition
+
+-- name: audited
+-- Those of the places that the log holds.
+SELECT partition, "offset" FROM unnest($1::int[], $2::bigint[]) AS given (partition, "offset")
+WHERE EXISTS (
+    SELECT FROM audit AS known WHERE known.partition = given.partition AND known."offset" = given."offset")
+
+-- name: append_audit
+INSERT INTO audit (position, partition, "offset", at, act, hash)
+SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])
+
+-- name: audit_rows
+SELECT position, partition, "offset", at, act, hash FROM audit
+WHERE position > $1 AND at >= $3 AND at < $4 ORDER BY position LIMIT $2

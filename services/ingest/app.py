@@ -10,9 +10,12 @@ from services.ingest.description import describe
 from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.rules import Rules
 from services.ingest.flow import TOPIC, Flow
+from services.ingest.keys_api import HANDLERS
 from services.ingest.outage import Outages
 from services.ingest.recent import get_recent
 from services.kernel import deadletter, topics
+from services.kernel.audit import TOPIC as AUDIT
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.health import Health
 from services.kernel.http import create_app
@@ -30,14 +33,24 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
     """The service, connected; its tasks are run by kernel.run. Raises InvalidRules, and
     Outage while Kafka does not answer."""
     rules = Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name)
-    await topics.ensure(settings, [TOPIC, deadletter.TOPIC])
+    await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
     try:
         keyring = KeyRing(settings.keyring)
+        audit = Audit(producer, clock, "ingest")
         outages = Outages(producer, health)
         recent = Recent(settings, clock)
-        rest = create_app("ingest", SUMMARY, [get_recent], health, keyring, recent=recent)
+        rest = create_app(
+            "ingest",
+            SUMMARY,
+            [*HANDLERS, get_recent],
+            health,
+            keyring,
+            audit,
+            keyring_path=settings.keyring,
+            recent=recent,
+        )
         describe(rest)
         flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), clock)
         try:

@@ -153,6 +153,22 @@ class Membership(Record, frozen=True, gc=False):
     since: int
 
 
+class AuditAct(Record, frozen=True, gc=False):
+    schema = "audit_act"
+
+    at: int
+    key_id: str | None
+    actor: str
+    why: str | None
+    service: str
+    action: str
+    target: str
+    profiles: list[bytes]
+    identifiers: list[bytes]
+    people: int
+    outcome: str
+
+
 RECORDS: tuple[type[Record], ...] = (
     Event,
     DeadLetter,
@@ -163,4 +179,5 @@ RECORDS: tuple[type[Record], ...] = (
     SegmentDefinition,
     Transition,
     Membership,
+    AuditAct,
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.config.cors import CORSConfig
@@ -21,6 +21,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.kernel.audit import Actor, Audit, Outcome, bounded
 from services.kernel.health import Health
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import CandorError, Outage
@@ -104,18 +105,67 @@ def _on_error(request: Request[Any, Any, Any], error: Exception) -> Response[dic
     return problem_response(Problem(500, "Internal error"))
 
 
-def require(scope: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A guard that lets live keys with that scope pass; others get 401 or 403 saying which is missing."""
+Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        key = bearer(connection)
-        if scope not in key.scopes:
+
+def require(scope: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
+    """A guard that lets live keys with that scope pass; others get 401, or 403 saying which is missing, which
+    is logged."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        if scope not in bearer(connection).scopes:
+            named = connection.path_params
+            await note(connection, target=str(named.get("key", named.get("id", ""))), outcome="refused")
             raise Problem(403, "Forbidden", f"the key lacks the scope {scope}")
 
     return guard
 
 
-def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> Key:
+def may(connection: Connection, scope: str) -> bool:
+    """Whether the request's key is live and has that scope, as of now."""
+    try:
+        return scope in bearer(connection).scopes
+    except Problem:
+        return False
+
+
+async def note(
+    connection: Connection,
+    *,
+    target: str = "",
+    profiles: Collection[bytes] = (),
+    identifiers: Collection[bytes] = (),
+    people: int = 0,
+    outcome: Outcome = "allowed",
+) -> None:
+    """Log what this request is about to do, see Audit.note; the action is the name of its handler. Raises
+    Outage, which is answered with 503."""
+    audit: Audit = connection.app.state.audit
+    await audit.note(
+        actor_of(connection),
+        action_of(connection),
+        target=target,
+        profiles=profiles,
+        identifiers=identifiers,
+        people=people,
+        outcome=outcome,
+    )
+
+
+def actor_of(connection: Connection) -> Actor:
+    """The request's key, with the reason of the header X-Candor-Reason (UTF-8). Raises Problem."""
+    key = bearer(connection)
+    why = connection.headers.get("x-candor-reason")
+    return Actor(key.id, key.name, bounded(why and why.encode("latin-1").decode("utf-8", "replace")))
+
+
+def action_of(connection: Connection) -> str:
+    """What the audit log calls the request's handler."""
+    handler = connection.route_handler
+    return str(handler.name or handler.handler_name)
+
+
+def bearer(connection: Connection) -> Key:
     """The live key of ``Authorization: Bearer``. Raises Problem 401."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     ring: KeyRing = connection.app.state.keyring
@@ -164,6 +214,7 @@ def create_app(
     handlers: Sequence[ControllerRouterHandler],
     health: Health,
     keyring: KeyRing,
+    audit: Audit,
     *,
     cors: CORSConfig | None = None,
     **state: Any,
@@ -184,7 +235,7 @@ def create_app(
                 "/docs/assets", [str(static)], include_in_schema=False, opt={"public": True}
             ),
         ],
-        state=State({"health": health, "keyring": keyring, **state}),
+        state=State({"health": health, "keyring": keyring, "audit": audit, **state}),
         exception_handlers={
             Problem: _on_problem,
             HTTPException: _on_http,
@@ -212,6 +263,7 @@ def create_app(
             ],
         ),
         cors_config=cors,
+        lifespan=[lambda _: keyring.noting()],
         logging_config=None,
         debug=False,
     )

@@ -1,52 +1,42 @@
-"""API keys: hashed in the keyring file, shown once when they are made.
+"""API keys: hashed in the keyring file, their tokens shown once when they are made.
 
 Every process reads the file again when it changes, so a revoked key stops working within a second.
-Keys are random, so a plain SHA-256 is as good as a slow hash.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import asyncio
 import json
-import os
+import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from msgspec import Struct
+from msgspec.structs import replace as changed
 
-from services.kernel.outcome import CandorError, Outage
+from services.kernel import key_file
+from services.kernel.key_file import Key as Key
+from services.kernel.key_file import KeyProblem as KeyProblem
+from services.kernel.key_file import LiveToken
+from services.kernel.outcome import Outage
 from services.kernel.settings import Settings
+from services.kernel.token import hash_token, is_sound, make_token
 
-SCOPES = ("consent:read", "consent:write", "profile:read", "segment:read", "segment:admin")
+SCOPES = ("consent:read", "consent:write", "keys:admin", "profile:read", "segment:read", "segment:admin")
 KINDS = {"write": (), "server": ("consent:read", "consent:write", "profile:read"), "admin": SCOPES}
-"""Kinds of keys with their scopes. write: public, for apps. server: secret, writes events and decisions."""
+"""Kinds of keys with their scopes. write: public, for apps. server: secret, writes events and decisions.
+admin: writes no events; has all scopes, or those that were chosen."""
 
+MAX_NAME = 100
+LIVE_TOKENS = 2
+CHECK_SECONDS = 1
+NOTE_SECONDS = 60.0
+"""How often a process writes when keys were last used."""
 
-MAX_TOKEN = 200
-"""Characters; nothing longer is a key."""
-
-
-class KeyProblem(CandorError):
-    """What was asked of the keyring can not be done; the message says why."""
-
-
-class Key(Struct, frozen=True):
-    """A key without its secret. ``source``: what events written with it are marked with; None can't write."""
-
-    id: str
-    name: str
-    kind: str
-    source: str | None
-    created: str
-    hash: str
-    scopes: frozenset[str] = frozenset()
+log = logging.getLogger(__name__)
 
 
 class KeyRing:
@@ -56,13 +46,23 @@ class KeyRing:
     raise Outage: to answer that a key is unknown would have SDKs throw their events away.
     """
 
-    def __init__(self, path: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._path = path
         self._monotonic = monotonic
+        self._wall = wall
         self._checked = float("-inf")
         self._stamp: tuple[int, int] | None = None
+        self._keys: Sequence[Key] = ()
+        self._next_end = float("inf")
         self._by_hash: dict[str, Key] = {}
         self._by_token: dict[str, Key] = {}
+        self._used: dict[str, float] = {}
 
     def write_key(self, token: str) -> Key | None:
         """The key with which events may be written, None when there is no such live key."""
@@ -73,69 +73,171 @@ class KeyRing:
         """The key of an API call, None when there is no such live key."""
         return self._find(token)
 
+    @asynccontextmanager
+    async def noting(self, every: float = NOTE_SECONDS) -> AsyncIterator[None]:
+        """While the block lasts, write so often (seconds) when keys were last used, and once more at its
+        end."""
+        writing = asyncio.create_task(self._write_used_again_and_again(every))
+        try:
+            yield
+        finally:
+            writing.cancel()
+            await asyncio.wait({writing})
+            await asyncio.to_thread(self._write_used)
+
     def _find(self, token: str) -> Key | None:
         now = self._monotonic()
-        if now - self._checked > 1:
+        if now - self._checked > CHECK_SECONDS:
             self._checked = now
             self._refresh()
         key = self._by_token.get(token)
-        if key is None and len(token) <= MAX_TOKEN:
-            key = self._by_hash.get(_hash(token))
-            if key is not None:  # there are no more of these than there are keys
-                self._by_token[token] = key
+        if key is None:
+            key = self._by_hash.get(hash_token(token)) if is_sound(token) else None
+            if key is None:
+                return None
+            self._by_token[token] = key  # there are no more of these than there are live tokens
+        self._used[key.id] = now
         return key
 
     def _refresh(self) -> None:
+        """Take in a file that changed, and tokens that have ended out."""
+        now = self._wall()
         try:
             status = self._path.stat()
             stamp = (status.st_mtime_ns, status.st_ino)
             if stamp != self._stamp:
-                self._by_hash = {key.hash: key for key in _read(self._path)}
-                self._by_token = {}
+                self._keys = key_file.read_keys(self._path)
                 self._stamp = stamp
+                self._index(now)
         except (OSError, KeyProblem) as error:
             if self._stamp is None:
                 self._checked = float("-inf")
                 raise Outage(f"the keyring can't be read: {type(error).__name__}") from error
+        if now >= self._next_end:
+            self._index(now)
+
+    def _index(self, now: float) -> None:
+        ends = {token.hash: (_end(key, token), key) for key in self._keys for token in key.tokens}
+        self._by_hash = {hash_: key for hash_, (end, key) in ends.items() if end > now}
+        self._by_token = {}
+        self._next_end = min((end for end, _ in ends.values() if end > now), default=float("inf"))
+
+    async def _write_used_again_and_again(self, every: float) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await asyncio.to_thread(self._write_used)
+
+    def _write_used(self) -> None:
+        since = self._wall() - self._monotonic()
+        noted = {id: datetime.fromtimestamp(since + at, UTC) for id, at in self._used.copy().items()}
+        try:
+            if noted:
+                key_file.merge_used(self._path, noted)
+        except (OSError, KeyProblem, ValueError) as error:
+            log.warning("last use of keys can't be written", extra={"why": type(error).__name__})
+
+
+def draft(
+    name: str,
+    kind: str,
+    source: str | None = None,
+    *,
+    scopes: Collection[str] | None = None,
+    expires: datetime | None = None,
+    rate_events: int | None = None,
+    rate_bytes: int | None = None,
+) -> tuple[Key, str]:
+    """A new key that is in no keyring yet (see :func:`add`), and its token, which is kept nowhere.
+
+    ``scopes``: of an admin key alone; None is all. Raises KeyProblem.
+    """
+    if kind not in KINDS:
+        raise KeyProblem(f"kind: expected one of {', '.join(KINDS)}")
+    _check_text("name", name)
+    if kind == "admin":
+        if source:
+            raise KeyProblem("source: an admin key writes no events")
+        unknown = set(scopes or ()).difference(SCOPES)
+        if unknown or (scopes is not None and not scopes):
+            raise KeyProblem(f"scopes: expected some of {', '.join(SCOPES)}")
+    else:
+        _check_text("source", source or "")
+        if scopes is not None:
+            raise KeyProblem(f"scopes: those of a {kind} key can't be chosen")
+    now = _now()
+    if expires is not None and expires <= now:
+        raise KeyProblem("expires: expected a time to come")
+    for place, rate in (("rate_events", rate_events), ("rate_bytes", rate_bytes)):
+        if rate is not None and rate < 1:
+            raise KeyProblem(f"{place}: expected 1 or more a second")
+    token = make_token()
+    key = Key(
+        id=secrets.token_hex(4),
+        name=name,
+        kind=kind,
+        source=source or None,
+        created=now,
+        tokens=(LiveToken(hash_token(token), now),),
+        scopes=frozenset(KINDS[kind] if scopes is None else scopes),
+        expires=expires,
+        rate_events=rate_events,
+        rate_bytes=rate_bytes,
+    )
+    return key, token
+
+
+def add(path: Path, key: Key) -> None:
+    """Put a key in force. Raises KeyProblem when there is one of its name."""
+    with key_file.edited(path) as keys:
+        if any(key.name in (other.name, other.id) for other in keys):
+            raise KeyProblem(f"name: there is a key {key.name!r} already")
+        keys.append(key)
 
 
 def create(path: Path, name: str, kind: str, source: str | None = None) -> str:
-    """Add a key and return its token, which is kept nowhere. Raises KeyProblem."""
-    if kind not in KINDS:
-        raise KeyProblem(f"kind: expected one of {', '.join(KINDS)}")
-    if kind != "admin" and not source:
-        raise KeyProblem(f"source: a {kind} key needs one")
-    token = f"candor_{secrets.token_urlsafe(24)}"
-    with _edited(path) as keys:
-        if any(key.name == name for key in keys):
-            raise KeyProblem(f"name: there is a key {name!r} already")
-        keys.append(
-            Key(
-                id=secrets.token_hex(4),
-                name=name,
-                kind=kind,
-                source=source if kind != "admin" else None,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                hash=_hash(token),
-                scopes=frozenset(KINDS[kind]),
-            )
-        )
+    """:func:`draft` and :func:`add`, with defaults; returns the token. Raises KeyProblem."""
+    key, token = draft(name, kind, source)
+    add(path, key)
     return token
 
 
 def list_keys(path: Path) -> list[Key]:
-    """All live keys, oldest first."""
-    return _read(path) if path.exists() else []
+    """All keys, oldest first, those that have expired too."""
+    return key_file.read_keys(path) if path.exists() else []
+
+
+def find(path: Path, name_or_id: str) -> Key:
+    """Raises KeyProblem when there is none of that name or id."""
+    return _named(list_keys(path), name_or_id)
+
+
+def rotate(path: Path, name_or_id: str, *, grace: timedelta | None = None) -> str:
+    """Give a key a new token and return it. The one before stays in force, for ``grace`` or (None) until it
+    is rotated out; older ones end. Raises KeyProblem when there is no such key."""
+    token = make_token()
+    now = _now()
+    with key_file.edited(path) as keys:
+        key = _named(keys, name_or_id)
+        before = live_tokens(key)[1 - LIVE_TOKENS :]
+        if grace is not None:
+            before = [changed(live, ends=min(live.ends or now + grace, now + grace)) for live in before]
+        tokens = (*before, LiveToken(hash_token(token), now))
+        keys[keys.index(key)] = changed(key, tokens=tokens)
+    return token
+
+
+def live_tokens(key: Key) -> list[LiveToken]:
+    """Those of its tokens that are in force, none when it has expired."""
+    now = datetime.now(UTC).timestamp()
+    return [token for token in key.tokens if _end(key, token) > now]
 
 
 def revoke(path: Path, name_or_id: str) -> Key:
     """Take a key out of force. Raises KeyProblem when there is none of that name or id."""
-    with _edited(path) as keys:
-        for key in keys:
-            if name_or_id in (key.name, key.id):
-                keys.remove(key)
-                return key
-    raise KeyProblem(f"there is no key {name_or_id!r}")
+    with key_file.edited(path) as keys:
+        key = _named(keys, name_or_id)
+        keys.remove(key)
+        return key
 
 
 def ensure_default_keys(settings: Settings) -> dict[str, str]:
@@ -144,7 +246,8 @@ def ensure_default_keys(settings: Settings) -> dict[str, str]:
     shown = settings.home / "keys.json"
     if shown.exists():
         tokens: dict[str, str] = json.loads(shown.read_text())
-        return tokens
+        if all(map(is_sound, tokens.values())):  # else they were made before tokens had a checksum
+            return tokens
     known = {key.name for key in list_keys(settings.keyring)}
     wanted = (
         ("demo-web", "write", "demo-web"),
@@ -155,36 +258,28 @@ def ensure_default_keys(settings: Settings) -> dict[str, str]:
         if name in known:
             revoke(settings.keyring, name)
     tokens = {name: create(settings.keyring, name, kind, source) for name, kind, source in wanted}
-    _write(shown, json.dumps(tokens, indent=2).encode() + b"\n")
+    key_file.replace(shown, json.dumps(tokens, indent=2).encode() + b"\n")
     return tokens
 
 
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
-def _read(path: Path) -> list[Key]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Key])
-    except msgspec.DecodeError as error:
-        raise KeyProblem(f"{path.name}: {error}") from error
+def _end(key: Key, token: LiveToken) -> float:
+    """Seconds since the epoch at which a token ends, or its key."""
+    return min(
+        (end.timestamp() for end in (key.expires, token.ends) if end is not None), default=float("inf")
+    )
 
 
-@contextmanager
-def _edited(path: Path) -> Iterator[list[Key]]:
-    """The keys, written back in one step at the end; one editor at a time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        keys = list_keys(path)
-        yield keys
-        rows: list[Any] = [{**msgspec.to_builtins(key), "scopes": sorted(key.scopes)} for key in keys]
-        _write(path, json.dumps(rows, indent=2).encode() + b"\n")
+def _named(keys: Sequence[Key], name_or_id: str) -> Key:
+    for key in keys:
+        if name_or_id in (key.name, key.id):
+            return key
+    raise KeyProblem(f"there is no key {name_or_id!r}")
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    temporary.replace(path)
+def _check_text(place: str, text: str) -> None:
+    if not text or len(text) > MAX_NAME or not text.isprintable():
+        raise KeyProblem(f"{place}: expected 1 to {MAX_NAME} printable characters")

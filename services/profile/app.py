@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.kernel import topics
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
@@ -78,6 +79,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             HANDLERS,
             health,
             KeyRing(settings.keyring),
+            Audit(producer, clock, "profile"),
             profiles=Profiles(pool, view, judge, clock),
             hasher=settings.hasher(),
             clock=clock,

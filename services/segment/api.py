@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from litestar import Request, delete, get, put
 from litestar.datastructures import State
@@ -12,10 +12,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Response, Stream
 
+from services.kernel.audit import Audit, Exposed
 from services.kernel.clock import Clock
 from services.kernel.codec import decode
 from services.kernel.events import GoldenRecord
-from services.kernel.http import BEARER, Problem, require
+from services.kernel.http import BEARER, Problem, action_of, actor_of, may, note, require
 from services.kernel.identifier import HASH_SIZE, Hasher, Identifier
 from services.kernel.predicate import InvalidRule
 from services.segment.domain.cursor import Cursor, read_cursor, write_cursor
@@ -25,6 +26,8 @@ from services.segment.flow.streaming import Item, Streaming
 from services.segment.flow.why import explain
 from services.segment.store.catalog import CatalogStore
 from services.segment.store.reading import Reader
+
+Call: TypeAlias = Request[Any, Any, Any]
 
 READ = [require("segment:read")]
 ADMIN = [require("segment:admin")]
@@ -46,7 +49,7 @@ async def _shown(state: State, segment: Segment) -> dict[str, Any]:
     return segment_shown(segment, members, filling=await reader.judged_by() < segment.catalog)
 
 
-@get("/v1/segments", guards=READ, security=BEARER, tags=["segments"])
+@get("/v1/segments", name="segments.list", guards=READ, security=BEARER, tags=["segments"])
 async def list_segments(state: State) -> dict[str, Any]:
     """All segments with their number of members."""
     reader: Reader = state.reader
@@ -61,15 +64,15 @@ async def list_segments(state: State) -> dict[str, Any]:
     }
 
 
-@get("/v1/segments/{key:str}", guards=READ, security=BEARER, tags=["segments"])
+@get("/v1/segments/{key:str}", name="segments.read", guards=READ, security=BEARER, tags=["segments"])
 async def get_segment(state: State, key: FromPath[str]) -> dict[str, Any]:
     """A segment. While `filling`, not all profiles are judged by this version yet."""
     return await _shown(state, await _segment(state, key))
 
 
-@put("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
+@put("/v1/segments/{key:str}", name="segments.put", guards=ADMIN, security=BEARER, tags=["segments"])
 async def put_segment(
-    state: State, key: FromPath[str], data: JSONBody[dict[str, Any]]
+    request: Call, state: State, key: FromPath[str], data: JSONBody[dict[str, Any]]
 ) -> Response[dict[str, Any]]:
     """Create or change a segment: `name`, `purpose`, `rule`. It fills in the background from the profiles
     that are there. The same definition again changes nothing. All problems are reported at once, each with
@@ -81,21 +84,26 @@ async def put_segment(
     except InvalidRule as error:
         errors = [{"place": problem.place, "message": problem.message} for problem in error.problems]
         raise Problem(400, "Not a segment", str(error), errors=errors) from None
+    await note(request, target=key)
     segment, new = await catalogs.put(key, definition, clock.now())
     return Response(await _shown(state, segment), status_code=201 if new else 200)
 
 
-@delete("/v1/segments/{key:str}", guards=ADMIN, security=BEARER, tags=["segments"])
-async def delete_segment(state: State, key: FromPath[str]) -> None:
+@delete("/v1/segments/{key:str}", name="segments.delete", guards=ADMIN, security=BEARER, tags=["segments"])
+async def delete_segment(request: Call, state: State, key: FromPath[str]) -> None:
     """Delete a segment; its members leave it in the background, with the reason `definition`."""
     catalogs: CatalogStore = state.catalogs
     clock: Clock = state.clock
+    await note(request, target=key)
     if not await catalogs.delete(key, clock.now()):
         raise Problem(404, "Not found", "no such segment")
 
 
-@get("/v1/segments/{key:str}/members", guards=READ, security=BEARER, tags=["members"])
+@get(
+    "/v1/segments/{key:str}/members", name="segments.members", guards=READ, security=BEARER, tags=["members"]
+)
 async def list_members(
+    request: Call,
     state: State,
     key: FromPath[str],
     after: FromQuery[str | None] = None,
@@ -114,6 +122,7 @@ async def list_members(
     kept = await reader.oldest_kept()
     if any(cursor.get(partition, 0) < position for partition, position in kept.items()):
         raise Problem(410, "Gone", "the snapshot is too old: begin again without `after`")
+    await note(request, target=segment.key, people=len(members))
     place = write_cursor(cursor)
     return {
         "members": [_member(member.profile_id, member.sequence, member.value) for member in members],
@@ -140,18 +149,32 @@ def _member(profile_id: bytes, sequence: int, value: bytes | None) -> dict[str, 
     }
 
 
-@get("/v1/segments/{key:str}/why/{person:str}", guards=READ, security=BEARER, tags=["members"])
-async def why(state: State, key: FromPath[str], person: FromPath[str]) -> dict[str, Any]:
+@get(
+    "/v1/segments/{key:str}/why/{person:str}",
+    name="segments.why",
+    guards=READ,
+    security=BEARER,
+    tags=["members"],
+)
+async def why(request: Call, state: State, key: FromPath[str], person: FromPath[str]) -> dict[str, Any]:
     """Why a person is in the segment or not. `person`: `user_id:…`, `anonymous_id:…` or a profile id."""
     segment = await _segment(state, key)
-    found = await _profile(state, person)
+    found, identifiers = await _profile(state, person)
     shown = await explain(state.reader, segment, found, state.clock.now()) if found else None
+    await note(
+        request,
+        target=segment.key,
+        profiles={found} if found else (),
+        identifiers=identifiers,
+        people=1 if shown else 0,
+    )
     if shown is None:
         raise Problem(404, "Not found", "no such profile")
     return shown
 
 
-async def _profile(state: State, person: str) -> bytes | None:
+async def _profile(state: State, person: str) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """The profile's id, and the hash of the identifier where one was given."""
     reader: Reader = state.reader
     hasher: Hasher = state.hasher
     if ":" not in person:
@@ -161,29 +184,37 @@ async def _profile(state: State, person: str) -> bytes | None:
             profile_id = b""
         if len(profile_id) != HASH_SIZE:
             raise Problem(400, "Bad request", "expected kind:value or a profile id of 32 hexadecimal digits")
-        return profile_id
+        return profile_id, ()
     try:
-        return await reader.find(hasher.of(Identifier.parse(person)))
+        id = hasher.of(Identifier.parse(person))
     except ValueError as error:
         raise Problem(400, "Bad request", str(error)) from None
+    return await reader.find(id), (id,)
 
 
 _STREAM = {200: ResponseSpec(None, description="Server-sent events", media_type="text/event-stream")}
 
 
-@get("/v1/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
-async def stream(
-    request: Request[Any, Any, Any], state: State, cursor: FromQuery[str | None] = None
-) -> Stream:
+@get(
+    "/v1/stream", name="segments.stream_all", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM
+)
+async def stream(request: Call, state: State, cursor: FromQuery[str | None] = None) -> Stream:
     """Transitions of all segments as server-sent events `transition`, from now on, from `Last-Event-ID`, or
     from `cursor`. Every entry and exit in its order per profile, without gap; `id` is the cursor after it. An
     event `reset` says that the cursor is older than what is kept: take a new snapshot."""
     return await _streamed(request, state.streaming, cursor, None)
 
 
-@get("/v1/segments/{key:str}/stream", guards=READ, security=BEARER, tags=["stream"], responses=_STREAM)
+@get(
+    "/v1/segments/{key:str}/stream",
+    name="segments.stream",
+    guards=READ,
+    security=BEARER,
+    tags=["stream"],
+    responses=_STREAM,
+)
 async def segment_stream(
-    request: Request[Any, Any, Any], state: State, key: FromPath[str], cursor: FromQuery[str | None] = None
+    request: Call, state: State, key: FromPath[str], cursor: FromQuery[str | None] = None
 ) -> Stream:
     """The transitions of one segment, as in `/v1/stream`."""
     segment = await _segment(state, key)
@@ -191,46 +222,48 @@ async def segment_stream(
 
 
 async def _streamed(
-    request: Request[Any, Any, Any], streaming: Streaming, cursor: str | None, segment_key: str | None
+    request: Call, streaming: Streaming, cursor: str | None, segment_key: str | None
 ) -> Stream:
     given = request.headers.get("last-event-id") or cursor
     try:
         start = read_cursor(given) if given else None
     except ValueError:
         raise Problem(400, "Bad request", "expected a cursor such as 12.0.7") from None
+    audit: Audit = request.app.state.audit
+    exposed = Exposed(audit, actor_of(request), action_of(request), segment_key or "")
     items = streaming.follow(start, segment_key)
     first = await anext(items)  # an outage is still an answer of its own, not a stream that breaks off
+    await exposed.begin()
     return Stream(
-        _events(first, items, lambda: _may_read(request)),
+        _events(first, items, lambda: may(request, "segment:read"), exposed, audit),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-def _may_read(request: Request[Any, Any, Any]) -> bool:
-    """Whether the request's key would pass now as it did when the stream began."""
-    try:
-        for guard in READ:
-            guard(request, request.route_handler)
-    except Problem:
-        return False
-    return True
-
-
 async def _events(
-    first: Item, items: AsyncGenerator[Item, None], allowed: Callable[[], bool]
+    first: Item,
+    items: AsyncGenerator[Item, None],
+    allowed: Callable[[], bool],
+    exposed: Exposed,
+    audit: Audit,
 ) -> AsyncIterator[bytes]:
     """The WHATWG event stream format. An id without data moves the reader's cursor, and is no event.
 
-    Ends before the first item, heartbeats included, that the reader is no longer allowed to have.
+    Ends before the first item, heartbeats included, that the reader is no longer allowed to have, or of
+    which the audit log can't be told.
     """
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
-    async with aclosing(items):
-        yield _event(first)
-        async for item in items:
-            if not allowed():
-                return
-            yield _event(item)
+    try:
+        async with aclosing(items):
+            yield _event(first)
+            async for item in items:
+                if not allowed():
+                    return
+                await exposed.show(profile=item.profile)
+                yield _event(item)
+    finally:
+        audit.note_later(exposed)
 
 
 def _event(item: Item) -> bytes:

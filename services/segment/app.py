@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
@@ -59,6 +60,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             HANDLERS,
             health,
             KeyRing(settings.keyring),
+            Audit(producer, clock, SERVICE),
             catalogs=catalogs,
             reader=reader,
             streaming=streaming,

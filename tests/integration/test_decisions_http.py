@@ -15,6 +15,7 @@ from services.consent import api
 from services.kernel import keys
 from services.kernel.clock import DAY, SECOND
 from services.kernel.settings import Settings
+from tests.support.audit import acts
 from tests.support.clock import ManualClock
 from tests.support.consent import Instance, consent, published
 
@@ -225,3 +226,21 @@ async def test_the_policy_is_public_and_its_hash_is_of_the_texts(one: Instance) 
     assert policy["regimes"] == {"*": "opt_out"}
     assert set(policy["gpc"]["denies"]) < set(policy["purposes"])
     assert len(policy["hash"]) == 64
+
+
+async def test_reading_decisions_is_logged_and_refused_without_the_scope(
+    settings: Settings, one: Instance, tokens: dict[str, str]
+) -> None:
+    await shown(one, tokens["admin"], "/v1/decisions/user_id:ann")
+    await shown(one, tokens["demo-server"], "/v1/ledger/user_id:ann")
+    for path in ("/v1/decisions/user_id:ann", "/v1/ledger/user_id:ann"):
+        answer = await one.http.get(path, headers={"Authorization": f"Bearer {tokens['demo-web']}"})
+        assert (answer.status_code, answer.json()["detail"]) == (403, "the key lacks the scope consent:read")
+    ann = settings.hasher()("user_id", "ann")
+    found = await acts(settings)
+    assert {(act.actor, act.action, tuple(act.identifiers), act.outcome) for act in found} == {
+        ("admin", "decisions.read", (ann,), "allowed"),
+        ("demo-server", "ledger.read", (ann,), "allowed"),
+        ("demo-web", "decisions.read", (), "refused"),
+        ("demo-web", "ledger.read", (), "refused"),
+    }

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from services.kernel import keys
+from services.kernel.audit import Audit
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
@@ -19,6 +20,7 @@ from services.profile.api import HANDLERS
 from services.profile.domain.facet import unpack
 from services.profile.flow.showing import Profiles
 from services.profile.flow.verify import verify
+from tests.support.audit import acts
 from tests.support.clock import ManualClock
 from tests.support.profile import PURPOSES, Worker, World, make_event, running, worker
 
@@ -63,6 +65,7 @@ async def client(one: Worker, settings: Settings) -> AsyncIterator[httpx.AsyncCl
         HANDLERS,
         Health("profile"),
         KeyRing(settings.keyring),
+        Audit(one.world.producer, one.world.clock, "profile"),
         profiles=Profiles(one.pool, one.view, judge, one.world.clock),
         hasher=settings.hasher(),
         clock=one.world.clock,
@@ -161,3 +164,50 @@ async def test_verification_finds_an_altered_facet(one: Worker, world: World, se
     facet.last_at += 1
     await one.pool.execute("UPDATE facets SET state = $1 WHERE id = $2", facet.pack(), world.user("u1"))
     assert (await verify(one.pool, settings.hasher())).faults == 1
+
+
+async def test_every_read_is_logged_before_it_is_answered_with_who_why_and_whom(
+    client: httpx.AsyncClient, world: World, settings: Settings
+) -> None:
+    (key,) = keys.list_keys(settings.keyring)
+    why = {b"X-Candor-Reason": "Störung 7".encode()}
+    profile = (await client.get("/v1/profiles/user_id:u1", headers=why)).json()["profile_id"]
+    for path in (f"{profile}/identifiers", "anonymous_id:a1/links", "user_id:u1/events", "user_id:nobody"):
+        await client.get(f"/v1/profiles/{path}")
+    found = await acts(settings)
+    root, nobody = bytes.fromhex(profile), settings.hasher()("user_id", "nobody")
+    assert [(act.action, act.profiles, act.people) for act in found] == [
+        ("profile.read", [root], 1),
+        ("profile.identifiers", [root], 1),
+        ("profile.links", [root], 1),
+        ("profile.events", [root], 1),
+        ("profile.read", [], 0),
+    ]
+    assert {(act.key_id, act.actor, act.service, act.outcome) for act in found} == {
+        (key.id, "reader", "profile", "allowed")
+    }
+    assert [act.why for act in found] == ["Störung 7", None, None, None, None]
+    assert found[2].identifiers == [world.anonymous("a1")]
+    assert found[4].identifiers == [nobody]
+
+
+async def test_a_read_that_can_not_be_logged_is_refused(
+    client: httpx.AsyncClient, one: Worker, settings: Settings
+) -> None:
+    await one.world.producer.stop()
+    answer = await client.get("/v1/profiles/user_id:u1")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"].isdigit()
+    assert "u1" not in answer.text
+
+
+async def test_a_read_that_the_key_may_not_is_refused_with_the_scope_and_logged(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    token = keys.create(settings.keyring, "app", "write", "web")
+    bearer = {"Authorization": f"Bearer {token}"}
+    for path in ("", "/identifiers", "/links", "/events"):
+        answer = await client.get(f"/v1/profiles/user_id:u1{path}", headers=bearer)
+        assert (answer.status_code, answer.json()["detail"]) == (403, "the key lacks the scope profile:read")
+    found = await acts(settings)
+    assert [(act.actor, act.outcome, act.people) for act in found] == [("app", "refused", 0)] * 4

@@ -16,6 +16,7 @@ from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.kernel import codec
+from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.events import ConsentState
 from services.kernel.health import Health
@@ -23,6 +24,7 @@ from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
 from services.kernel.permission import Policy
 from services.kernel.postgres import Pool, connect
+from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
 
@@ -47,6 +49,8 @@ async def consent(
     health = Health("consent")
     pool = await connect(settings, "consent", transaction_seconds=TRANSACTION_SECONDS)
     decisions, publications = Decisions(pool, policy, clock), Publications(pool)
+    producer = BatchProducer(settings, "test-consent", timeout=5)
+    await producer.start()
     runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run()]
     if relay:
         source = StateSource()
@@ -59,6 +63,7 @@ async def consent(
         HANDLERS,
         health,
         KeyRing(settings.keyring),
+        Audit(producer, clock, "consent"),
         cors=CORS,
         pool=pool,
         policy=policy,
@@ -78,6 +83,7 @@ async def consent(
             for task in tasks:
                 task.cancel()
     finally:
+        await producer.stop()
         await asyncio.wait_for(pool.close(), 10)
 
 

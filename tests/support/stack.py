@@ -3,7 +3,7 @@
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,16 +106,17 @@ def postgres_server() -> Iterator[Postgres]:
 
 
 @asynccontextmanager
-async def topics_of(settings: Settings) -> AsyncIterator[None]:
-    """All registered topics under the settings' prefix, deleted at the end."""
-    await topics.ensure(settings)
+async def topics_of(settings: Settings, names: Collection[str] | None = None) -> AsyncIterator[None]:
+    """Those topics (all registered ones) under the settings' prefix, deleted at the end."""
+    names = topics.registry() if names is None else names
+    await topics.ensure(settings, names)
     try:
         yield
     finally:
         admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
         try:
             await admin.start()
-            await admin.delete_topics([settings.topic(name) for name in topics.registry()])
+            await admin.delete_topics([settings.topic(name) for name in names])
         finally:
             await admin.close()
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.recent_cli import line
+from services.commands.recent import line
 
 AT = 1_763_900_000_123_456
 

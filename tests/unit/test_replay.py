@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from services.deadletters_cli import Moment
+from services.commands.deadletters import Moment
 from services.kernel import headers
 from services.kernel.clock import SystemClock
 from services.kernel.deadletter import MAX_PAYLOAD, Letter

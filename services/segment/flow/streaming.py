@@ -40,6 +40,7 @@ class Item(NamedTuple):
     kind: str
     cursor: str
     data: bytes = b""
+    profile: bytes | None = None
 
 
 class _Reader:
@@ -169,7 +170,7 @@ class Streaming:
                 continue
             for row in rows:
                 cursor[row.partition] = row.position
-                yield Item("transition", write_cursor(cursor), _data(row))
+                yield Item("transition", write_cursor(cursor), _data(row), row.profile_id)
             cursor |= page
 
     async def _live(self, reader: _Reader, cursor: Cursor, segment_key: str | None) -> AsyncIterator[Item]:
@@ -186,7 +187,7 @@ class Streaming:
             if row.position > cursor.get(row.partition, 0):
                 cursor[row.partition] = row.position
                 if segment_key in (None, row.segment_key):
-                    yield Item("transition", write_cursor(cursor), data)
+                    yield Item("transition", write_cursor(cursor), data, row.profile_id)
 
 
 def _page(after: Mapping[int, int], until: Mapping[int, int]) -> dict[int, int]:

@@ -16,6 +16,7 @@ class Published(NamedTuple):
     partition: int
     position: int
     segment_key: str
+    profile_id: bytes
     merged_into: bytes | None
     value: bytes
 

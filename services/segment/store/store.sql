@@ -136,7 +136,7 @@ FROM published u
 -- name: stream
 -- Transitions within a range of positions per partition, of one segment or of all. No range is longer than
 -- the limit, which keeps the planner to the index.
-SELECT t.partition, t.position, t.segment_key, t.merged_into, t.value
+SELECT t.partition, t.position, t.segment_key, t.profile_id, t.merged_into, t.value
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS c (partition, after, until)
 CROSS JOIN LATERAL (
     SELECT * FROM transitions t

@@ -16,7 +16,7 @@ from services.kernel.settings import Settings
 from services.kernel.topics import registry
 from tests.support.services import Service
 
-TOPICS = ("events.collected", "deadletters")
+TOPICS = ("events.collected", "deadletters", "audit.acts")
 
 
 @dataclass

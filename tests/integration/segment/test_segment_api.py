@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
 import pytest
 
+from services.kernel.audit import TOPIC as AUDIT
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing, create, revoke
+from services.kernel.settings import Settings
 from services.segment.api import HANDLERS
 from services.segment.domain.cursor import read_cursor
 from services.segment.flow.streaming import Streaming
 from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, PURPOSES, World, golden, orders, profile
+from tests.support import stack
+from tests.support.audit import acts, audit_of
 
 ROME = {"trait": "city", "op": "eq", "value": "Rome"}
 DEFINITION = {"name": "Romans", "purpose": "marketing", "rule": ROME}
@@ -29,29 +34,39 @@ def stream(world: World) -> Streaming:
 
 
 @pytest.fixture
-async def api(world: World, stream: Streaming) -> AsyncIterator[httpx.AsyncClient]:
+async def audited(alone: Settings, kafka: str, topic_prefix: str) -> AsyncIterator[Settings]:
+    """Where the API's acts go."""
+    settings = replace(alone, kafka=kafka, topic_prefix=topic_prefix)
+    async with stack.topics_of(settings, [AUDIT]):
+        yield settings
+
+
+@pytest.fixture
+async def api(world: World, stream: Streaming, audited: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The API with an admin key; its keyring looks for changes at every call."""
     token = create(world.settings.keyring, "admin", "admin")
     health = Health("segment")
-    app = create_app(
-        "segment",
-        "",
-        HANDLERS,
-        health,
-        KeyRing(world.settings.keyring, monotonic=itertools.count(0, 2).__next__),
-        catalogs=world.catalogs,
-        reader=world.reader,
-        streaming=stream,
-        clock=world.clock,
-        hasher=world.settings.hasher(),
-        purposes=list(PURPOSES),
-    )
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(cast(Any, app)),
-        base_url="http://segment",
-        headers={"Authorization": f"Bearer {token}"},
-    ) as client:
-        yield client
+    async with audit_of(audited, world.clock, "segment") as audit:
+        app = create_app(
+            "segment",
+            "",
+            HANDLERS,
+            health,
+            KeyRing(world.settings.keyring, monotonic=itertools.count(0, 2).__next__),
+            audit,
+            catalogs=world.catalogs,
+            reader=world.reader,
+            streaming=stream,
+            clock=world.clock,
+            hasher=world.settings.hasher(),
+            purposes=list(PURPOSES),
+        )
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(cast(Any, app)),
+            base_url="http://segment",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as client:
+            yield client
 
 
 async def test_a_segment_is_put_shown_changed_and_deleted(world: World, api: httpx.AsyncClient) -> None:
@@ -219,3 +234,57 @@ async def test_a_stream_ends_when_its_key_may_no_longer_read(
     assert ": heartbeat" in text
     assert profile("ada") in text
     assert profile("bob") not in text
+
+
+async def test_what_is_administered_and_read_is_logged_and_what_is_refused_too(
+    world: World, api: httpx.AsyncClient, audited: Settings
+) -> None:
+    await api.put("/v1/segments/rome", json=DEFINITION, headers={"X-Candor-Reason": "spring campaign"})
+    await world.feed(golden("ada", city="Rome"), golden("bob", city="Rome"))
+    await world.publish()
+    assert len((await api.get("/v1/segments/rome/members")).json()["members"]) == 2
+    await api.get("/v1/segments/rome/why/user_id:ada")
+    server = create(world.settings.keyring, "server", "server", source="shop")
+    refused = {"Authorization": f"Bearer {server}"}
+    for call in (api.delete, api.get):
+        answer = await call("/v1/segments/rome", headers=refused)
+        assert answer.json()["detail"].startswith("the key lacks the scope segment:")
+    await api.delete("/v1/segments/rome")
+    found = await acts(audited)
+    told = {(act.actor, act.action, act.target, act.people, act.outcome) for act in found}
+    assert told == {
+        ("admin", "segments.put", "rome", 0, "allowed"),
+        ("admin", "segments.members", "rome", 2, "allowed"),
+        ("admin", "segments.why", "rome", 1, "allowed"),
+        ("server", "segments.delete", "rome", 0, "refused"),
+        ("server", "segments.read", "rome", 0, "refused"),
+        ("admin", "segments.delete", "rome", 0, "allowed"),
+    }
+    by = {act.action: act for act in found if act.actor == "admin"}
+    assert by["segments.put"].why == "spring campaign"
+    assert by["segments.why"].profiles == [bytes.fromhex(profile("ada"))]
+    assert by["segments.why"].identifiers == [world.settings.hasher()("user_id", "ada")]
+
+
+async def test_whom_a_stream_shows_is_logged(
+    world: World, api: httpx.AsyncClient, stream: Streaming, audited: Settings
+) -> None:
+    await world.define("rome", ROME)
+    following = asyncio.create_task(stream.run())
+    async with asyncio.timeout(40):
+        while stream._tail is None:
+            await asyncio.sleep(0.01)
+        answer = asyncio.create_task(api.get("/v1/segments/rome/stream?cursor=0"))
+        while not stream._readers:
+            await asyncio.sleep(0.01)
+        await world.feed(golden("ada", city="Rome"), golden("bob", city="Rome"))
+        await world.publish()
+        shown = {bytes.fromhex(profile(name)) for name in ("ada", "bob")}
+        while {id for act in await acts(audited) for id in act.profiles} != shown:
+            await asyncio.sleep(0.05)
+        stream.close()
+        await answer
+    following.cancel()
+    found = await acts(audited)
+    assert {(act.action, act.target) for act in found} == {("segments.stream", "rome")}
+    assert sum(act.people == 0 for act in found) == 1  # its beginning

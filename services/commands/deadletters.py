@@ -14,7 +14,8 @@ import click
 import msgspec
 
 from deploy.local.stack import Stack
-from services.columns import columns
+from services.commands.acting import note, people_of, with_reason
+from services.commands.output import columns
 from services.kernel.clock import SECOND, SystemClock
 from services.kernel.events import DeadLetter
 from services.kernel.outcome import CandorError
@@ -90,10 +91,13 @@ def list_dead_letters(choice: Choice) -> None:
 
 @deadletters.command(name="show")
 @click.argument("place")
-def show_dead_letter(place: str) -> None:
+@with_reason
+def show_dead_letter(place: str, reason: str | None) -> None:
     """Show the dead letter at PLACE, as `list` names it (partition:offset)."""
     for _, record in _chosen(Choice(place=place)):
-        print(msgspec.json.format(msgspec.json.encode(shown(record, DeadLetter))).decode())
+        letter = shown(record, DeadLetter)
+        note(Stack().settings, reason, "deadletters.show", place, identifiers=people_of(letter))
+        print(msgspec.json.format(msgspec.json.encode(letter)).decode())
         return
     raise CandorError(f"there is no dead letter at {place}")
 
@@ -102,7 +106,8 @@ def show_dead_letter(place: str) -> None:
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that are kept.")
 @click.option("--dry-run", is_flag=True, help="Write nothing; only show what would become of each.")
-def replay_dead_letters(choice: Choice, everything: bool, dry_run: bool) -> None:
+@click.option("--why", help="Kept in the audit log.")
+def replay_dead_letters(choice: Choice, everything: bool, dry_run: bool, why: str | None) -> None:
     """Send dead letters again, once what made them dead is mended.
 
     They are judged by the consent of today: those of people who opted out are dropped. What was applied
@@ -115,6 +120,8 @@ def replay_dead_letters(choice: Choice, everything: bool, dry_run: bool) -> None
         )
     if everything and not choice.is_open:
         raise click.UsageError("--all leaves no choice: give it alone")
+    if not dry_run:
+        note(Stack().settings, why, "deadletters.replay", choice.described())
     outcome = asyncio.run(replay(Stack().settings, choice, dry_run=dry_run))
     _report(outcome, "could be replayed" if dry_run else "replayed")
 

@@ -1,0 +1,62 @@
+"""`candor breach`: who read or did what since a time, from the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import click
+import msgspec
+
+from deploy.local.stack import Stack
+from services.commands.output import Time, columns
+from services.consent.domain.audit import Act, Exposure
+from services.consent.flow.audit import acts_between
+from services.kernel.clock import SECOND
+from services.kernel.postgres import connect
+from services.kernel.settings import Settings
+
+
+@click.command()
+@click.option("--since", type=Time(), required=True, help="Such as 2026-05-01 or 2026-05-01T12:00:00+02:00.")
+@click.option("--until", type=Time(), help="Up to, and not including. Default: now.")
+@click.option("--json", "as_json", is_flag=True, help="Every act, one JSON object a line.")
+def breach(since: datetime, until: datetime | None, as_json: bool) -> None:
+    """List who read what of people, and who administered what, since a time.
+
+    By key or user and action: how many acts, of how many people at most, and when. `candor verify audit`
+    says whether the log is whole.
+    """
+    asyncio.run(_list(Stack().settings, since, until or datetime.now(UTC), as_json))
+
+
+async def _list(settings: Settings, since: datetime, until: datetime, as_json: bool) -> None:
+    found: dict[tuple[str, ...], Exposure] = {}
+    async for act in _acts(settings, since, until):
+        if as_json:
+            print(msgspec.json.encode({**msgspec.structs.asdict(act), "at": _time(act.at)}).decode())
+            continue
+        group = (act.key_id or "-", act.actor, act.service, act.action, act.outcome)
+        found.setdefault(group, Exposure()).add(act)
+    if not as_json:
+        titles = "key who service action outcome acts people first last"
+        rows = [tuple(titles.split())]
+        for who, shown in sorted(found.items()):
+            counts = (str(shown.acts), str(shown.people), _time(shown.first), _time(shown.last))
+            rows.append((*who, *counts))
+        columns(rows)
+
+
+async def _acts(settings: Settings, since: datetime, until: datetime) -> AsyncIterator[Act]:
+    async with await connect(settings, "consent", size=1) as pool:
+        async for act in acts_between(pool, _microseconds(since), _microseconds(until)):
+            yield act
+
+
+def _microseconds(time: datetime) -> int:
+    return int(time.timestamp() * SECOND)
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / SECOND, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
