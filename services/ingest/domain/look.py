@@ -1,7 +1,7 @@
 """The cheap look at raw bytes of JSON that decides whether anything in them needs the whole search.
 
 It may be wrong in one direction only: what :class:`services.ingest.domain.masking.Cleaner` would take out is
-never let pass. For 1 KB in a batch on one core it takes 11 µs (naive regular expressions 30 to 90).
+never let pass. For 1 KB in a batch on one core it takes 4 µs (naive regular expressions 30 to 90).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 import msgspec
+from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
 from services.ingest.domain import cards
 from services.ingest.domain.issuers import SHORTEST, hides_number
@@ -23,15 +24,13 @@ _DIGITS = b"0" * SHORTEST
 _TOO_LONG = 20
 """Digits of whole numbers that may not fit into 64 bits."""
 _DIGIT_RUN = re.compile(rb"0+")
-_CARD_NAME = re.compile(rb"c(?:v[vcnd]|sc|cn[our]|cexp|urityc|ard(?:n[our]|c[osv]|sec|v[ae]|pin|exp))")
-"""A piece of every name of card data but two. All begin with the same letter, which the search then jumps to:
-0.6 µs a KB, where looking for each piece in turn takes 3."""
+_CARD_NAMES = (
+    "cvv", "cvc", "cvn", "cvd", "csc", "ccno", "ccnu", "ccnr", "ccexp", "curityc", "cardno", "cardnu", "cardnr",
+    "cardco", "cardcs", "cardcv", "cardsec", "cardva", "cardve", "cardpin", "cardexp",
+)  # fmt: skip
+"""A piece of every name of card data but two."""
 _EXPIRY_ENDINGS = ("month", "year")
 """How those two end."""
-_TAIL = 3
-_TAILS = re.compile(rb'":(?<=(.{3})":)', re.DOTALL)
-"""The last letters of every name. With them one pass of 4 µs a KB serves any number of names; looking for
-each takes 0.5."""
 _ODD_PERCENT = re.compile(rb"%(?!2[02367FfCc]|3[AaDdFf]|40|7[Cc])")
 """Percent escapes of more than the punctuation that is common in URLs."""
 _ENCODED_EQUALS = re.compile(rb"0+d")
@@ -53,11 +52,11 @@ class Look:
     ``parameters``."""
 
     def __init__(self, names: Iterable[str], parameters: Iterable[str]) -> None:
-        self._names: dict[bytes, list[bytes]] = {}
-        for name in (*names, *_EXPIRY_ENDINGS):
-            self._names.setdefault(_flat(name)[-_TAIL:], []).append(_flat(name) + b'":')
-        self._tails = frozenset(self._names)
-        self._parameters = tuple(_flat(name) for name in parameters)
+        words = [_flat(name) for name in (*names, *_EXPIRY_ENDINGS)]
+        self._words = _search(words)
+        self._members = [word + b'":' for word in words]
+        self._card_names = _search(_flat(name) for name in _CARD_NAMES)
+        self._parameters = _search(_flat(name) + b"=" for name in parameters)
 
     def harmless(self, body: bytes) -> bool:
         """Whether one look shows that nothing in that JSON is to be taken out, and that no number in it is
@@ -86,16 +85,16 @@ class Look:
         return "\\u" in text or self._seen(text) or ("%" in text and self._seen(_unquoted(text)))
 
     def _named(self, flat: bytes) -> bool:
-        if _CARD_NAME.search(flat):
+        if self._card_names.find_matches_as_indexes(flat):
             return True
-        tails = self._tails.intersection(_TAILS.findall(flat))
-        return any(name in flat for tail in tails for name in self._names[tail])
+        # Seldom: to look for them with their quotes at once would take twenty times as long.
+        return bool(self._words.find_matches_as_indexes(flat)) and any(name in flat for name in self._members)
 
     def _in_urls(self, raw: bytes, flat: bytes) -> bool:
         """Whether one of the parameters stands there, or a user before a host."""
         if b"%" in raw and (b"3D" in raw or b"3d" in raw):
             flat = _ENCODED_EQUALS.sub(b"=", flat)
-        if b"=" in flat and any(part.endswith(self._parameters) for part in flat.split(b"=")):
+        if b"=" in flat and self._parameters.find_matches_as_indexes(flat):
             return True
         if b"@" in raw and _USER.search(raw):
             return True
@@ -110,6 +109,12 @@ class Look:
             or _numbered(raw, flat, cards.ENDLESS)
             or _FOREIGN_DIGIT.search(text) is not None
         )
+
+
+def _search(words: Iterable[bytes]) -> BytesAhoCorasick:
+    """All in one pass. Only with leftmost matches does it use SIMD: 0.2 µs a KB for fifty words, where
+    looking for each in turn takes 0.5."""
+    return BytesAhoCorasick(list(words), matchkind=MatchKind.LeftmostFirst)
 
 
 def _has_card(raw: bytes) -> bool:
