@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -33,6 +34,11 @@ _GIF = (
 )
 """One transparent pixel."""
 _SUCCESS = b'{"success":true}'
+
+
+def retry_after(seconds: float) -> Headers:
+    """Whole seconds, at least one, and at most what browser SDKs take."""
+    return ((b"retry-after", b"%d" % min(300, max(1, ceil(seconds)))),)
 
 
 async def succeed(send: Send) -> None:

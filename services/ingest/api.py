@@ -20,6 +20,7 @@ from services.ingest.domain.inflate import MAX_BODY, Body
 from services.ingest.flow import Arrived, Flow, UnknownKey
 from services.ingest.outage import Outages
 from services.ingest.paths import Does, Route, route
+from services.ingest.rates import TooMany
 from services.kernel import metrics
 from services.kernel.clock import Clock
 from services.kernel.keys import KeyRing
@@ -97,6 +98,8 @@ class Endpoint:
             await answers.refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
         except UnknownKey as error:
             await answers.refuse(send, 401, "unknown_write_key", str(error))
+        except TooMany as error:
+            await answers.refuse(send, 429, "too_many", str(error), answers.retry_after(error.seconds))
         except Outage:
             await answers.refuse(send, 503, "not_available", "try again", answers.RETRY)
         except _Busy:
@@ -117,6 +120,8 @@ class Endpoint:
             await self._accept(arrived._replace(body=pixel.call_of(scope["query_string"])))
         except BadRecord as error:
             metrics.PIXELS_LOST.labels(error.reason).inc()
+        except TooMany:
+            metrics.PIXELS_LOST.labels("too_many").inc()
         except UnknownKey:
             metrics.PIXELS_LOST.labels("unknown_write_key").inc()
         except Outage:

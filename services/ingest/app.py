@@ -12,6 +12,7 @@ from services.ingest.domain.rules import Rules
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.keys_api import HANDLERS
 from services.ingest.outage import Outages
+from services.ingest.plans import Plans
 from services.ingest.recent import get_recent
 from services.kernel import deadletter, topics
 from services.kernel.audit import TOPIC as AUDIT
@@ -30,8 +31,8 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
-    """The service, connected; its tasks are run by kernel.run. Raises InvalidRules, and
-    Outage while Kafka does not answer."""
+    """The service, connected; its tasks are run by kernel.run. Raises InvalidRules,
+    InvalidPlan, and Outage while Kafka does not answer."""
     rules = Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name)
     await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
     producer = BatchProducer(settings, "candor-ingest")
@@ -52,7 +53,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             recent=recent,
         )
         describe(rest)
-        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), clock)
+        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), Plans(settings.plan), clock)
         try:
             yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
         finally:

@@ -12,10 +12,13 @@ from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
 from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender, id_masked, kept
+from services.ingest.domain.plan import MAX_PLACE, planned_name
+from services.ingest.plans import Plans
+from services.ingest.rates import Rates
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import SECOND, Clock
 from services.kernel.deadletter import DeadLetters, Letter
-from services.kernel.events import DeadLetter
+from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import BadRecord, CandorError
@@ -57,12 +60,20 @@ class Flow:
     """Takes requests. ``accept`` returns once every event is in Kafka, acknowledged by all replicas."""
 
     def __init__(
-        self, producer: BatchProducer, keyring: KeyRing, hasher: Hasher, cleaner: Cleaner, clock: Clock
+        self,
+        producer: BatchProducer,
+        keyring: KeyRing,
+        hasher: Hasher,
+        cleaner: Cleaner,
+        plans: Plans,
+        clock: Clock,
     ) -> None:
         self._producer = producer
         self._dead_letters = DeadLetters(producer, clock, STAGE)
         self._keyring = keyring
         self._cleaner = cleaner
+        self._plans = plans
+        self._rates = Rates(clock)
         self._hash = lru_cache(_HASHES)(hasher)
         self._clock = clock
         self._ok = metrics.RECORDS.labels(STAGE, "ok")
@@ -74,16 +85,17 @@ class Flow:
         """Make the request's events durable; its bad ones become dead letters, as durable. Returns how many
         records it wrote.
 
-        Raises UnknownKey, BadRecord for a request that can't be read ("too_large" where it breaks a limit),
-        and Outage when it can't be made durable now.
+        Raises UnknownKey, TooMany, BadRecord for a request that can't be read ("too_large" where it breaks a
+        limit), and Outage when it can't be made durable now.
         """
         request = calls.read_request(arrived.body, arrived.type)
         key = self._key(arrived.token, request.write_key)
-        messages, dead = self._decide(arrived, request, key)
+        self._rates.take(key, len(request.calls), len(arrived.body))
+        messages, dead, reports = self._decide(arrived, request, key)
         placed = _placed(messages, await self._producer.partitions(TOPIC))
         writing = self._producer.forward(TOPIC, placed)
-        if dead:
-            await asyncio.gather(writing, self._dead_letters.send_messages(dead))
+        if dead or reports:
+            await asyncio.gather(writing, self._dead_letters.send_messages([*dead, *reports]))
         else:
             await writing
         self._ok.inc(len(messages))
@@ -101,8 +113,9 @@ class Flow:
 
     def _decide(
         self, arrived: Arrived, request: calls.Request, key: Key
-    ) -> tuple[list[Message], list[Letter]]:
-        """The records to write. Only with public keys are address and user agent those of a person."""
+    ) -> tuple[list[Message], list[Letter], list[Letter]]:
+        """The events to write, the letters of bad calls, and those that report on events which are written.
+        Only with public keys are address and user agent those of a person."""
         source = key.source or ""
         public = key.kind == "write"
         sender = Sender(
@@ -122,12 +135,14 @@ class Flow:
         )
         messages: list[Message] = []
         dead: list[Letter] = []
+        reports: list[Letter] = []
         masked = collector.masked
         size = 0
         for index, raw in enumerate(request.calls):
             suspicious = not harmless and cleaner.suspicious(raw)
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious)
+                report = self._planned(collected.event)
                 message = event_message(collected, common, arrived.gpc)
             except BadRecord as error:
                 payload, found = kept(raw, cleaner, suspicious=suspicious)
@@ -139,12 +154,28 @@ class Flow:
             else:
                 masked += collected.masked
                 messages.append(message)
+                if report is not None:
+                    reports.append(Letter(message.key, self._letter(report, source, b""), common))
                 size += len(message[1] or b"")
             if size > MAX_WRITTEN:
                 raise BadRecord("too_large", "the context of the batch makes its events too large")
         for kind in masked:
             metrics.MASKED.labels(kind).inc()
-        return messages, dead
+        return messages, dead, reports
+
+    def _planned(self, event: Event) -> BadRecord | None:
+        """What to report of an event that departs from the tracking plan. Raises BadRecord where the plan
+        blocks it."""
+        violation = self._plans.judge(event)
+        if violation is None:
+            return None
+        metrics.PLAN_VIOLATIONS.labels(event.source, violation.mode).inc()
+        if violation.mode == "block":
+            raise BadRecord("plan_violation", violation.detail)
+        if not self._plans.is_new(event, violation):
+            return None
+        name = planned_name(event.type, event.name)
+        return BadRecord("plan_reported", f"{name[:MAX_PLACE]}: {violation.detail}")
 
     def _letter(self, error: BadRecord, source: str, payload: bytes) -> DeadLetter:
         return DeadLetter(

@@ -64,6 +64,9 @@ DEAD_LETTERS = Counter("candor_dead_letters", "Dead letters by reason.", ["stage
 OUTAGE = Counter("candor_outage_seconds", "Time in which a dependency did not answer.", ["dependency"])
 
 PIXELS_LOST = Counter("candor_pixels_lost", "Pixel calls answered and not taken, by why.", ["reason"])
+PLAN_VIOLATIONS = Counter(
+    "candor_plan_violations", "Events that depart from the tracking plan.", ["source", "mode"]
+)
 MASKED = Counter("candor_masked", "Values masked at the door.", ["kind"])
 DROPPED = Counter("candor_dropped", "Events dropped for lack of consent.", ["purpose", "source"])
 CONSENT_VIEW_LAG = Gauge("candor_consent_view_lag_records", "Records the consent view has yet to read.")

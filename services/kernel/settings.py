@@ -65,6 +65,7 @@ class Settings:
     keyring: Path = ROOT / ".candor" / "keyring.json"
     policy: Path = ROOT / "deploy" / "policy.yaml"
     ingest_rules: Path = ROOT / "deploy" / "ingest.yaml"
+    plan: Path = ROOT / "deploy" / "plan.yaml"
     log_level: str = "INFO"
 
     @classmethod
@@ -118,5 +119,6 @@ _VARIABLES: dict[str, tuple[Callable[[str], Any], str]] = {
     "keyring": (_path, "a file"),
     "policy": (_path, "a file"),
     "ingest_rules": (_path, "a file"),
+    "plan": (_path, "a file"),
     "log_level": (_level, "DEBUG, INFO, WARNING or ERROR"),
 }

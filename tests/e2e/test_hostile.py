@@ -145,7 +145,7 @@ async def _slow_connections(host: str, port: int) -> AsyncIterator[None]:
 async def test_hostile_requests_neither_fill_the_memory_nor_keep_good_ones_out(candor: Outside) -> None:
     """Each kind in turn, over many connections, some of which never finish; a good client beside them."""
     ingest = candor.services["ingest"]
-    basic = aiohttp.encode_basic_auth(candor.tokens["demo-web"], "")
+    basic = aiohttp.encode_basic_auth(candor.tokens["demo-server"], "")  # a public key would be held back
     statuses: Counter[tuple[str, int]] = Counter()
     peak = 0.0
     queue = iter(range(HOSTILE))

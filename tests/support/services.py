@@ -37,6 +37,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "CANDOR_SEGMENT_PORT": str(settings.segment_port),
         "CANDOR_KEYRING": str(settings.keyring),
         "CANDOR_POLICY": str(settings.policy),
+        "CANDOR_PLAN": str(settings.plan),
         "CANDOR_LOG_LEVEL": settings.log_level,
     }
 

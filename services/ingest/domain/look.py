@@ -25,8 +25,8 @@ _TOO_LONG = 20
 """Digits of whole numbers that may not fit into 64 bits."""
 _DIGIT_RUN = re.compile(rb"0+")
 _CARD_NAMES = (
-    "cvv", "cvc", "cvn", "cvd", "csc", "ccno", "ccnu", "ccnr", "ccexp", "curityc", "cardno", "cardnu", "cardnr",
-    "cardco", "cardcs", "cardcv", "cardsec", "cardva", "cardve", "cardpin", "cardexp",
+    "cvv", "cvc", "cvn", "cvd", "csc", "ccno", "ccnu", "ccnr", "ccexp", "curityc", "cardno", "cardnu",
+    "cardnr", "cardco", "cardcs", "cardcv", "cardsec", "cardva", "cardve", "cardpin", "cardexp",
 )  # fmt: skip
 """A piece of every name of card data but two."""
 _EXPIRY_ENDINGS = ("month", "year")

@@ -30,6 +30,7 @@ def own(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
         ingest_port=free_port(),
         home=home,
         keyring=home / "keyring.json",
+        plan=home / "plan.yaml",
     )
 
 
