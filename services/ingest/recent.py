@@ -12,7 +12,13 @@ from services.kernel.http import BEARER, require
 from services.kernel.recent.following import Recent
 
 
-@get("/v1/sources/{source:str}/recent", guards=[require("profile:read")], security=BEARER, tags=["operators"])
+@get(
+    "/v1/sources/{source:str}/recent",
+    name="sources.recent",
+    guards=[require("profile:read")],
+    security=BEARER,
+    tags=["operators"],
+)
 async def get_recent(state: State, source: FromPath[str]) -> dict[str, Any]:
     """Did my event arrive? The newest 200 events of the source that came since the first question, newest
     first, each with its outcome by stage within about a second: `accepted`, then `applied`, `repeat`,

@@ -85,7 +85,7 @@ async def test_a_bad_call_keeps_what_a_replay_must_know(world: World) -> None:
 
 
 async def test_bad_calls_that_the_shared_context_would_multiply_are_refused(world: World) -> None:
-    answer = await world.batch(*[{"type": "track"}] * 1_000, context={"x": "y" * 30_000})
+    answer = await world.batch(*[{"type": "track"}] * 1_000, context={"x": ["y" * 15_000] * 2})
     assert answer.status_code == 413
     assert await world.letters() == []
 
@@ -258,7 +258,8 @@ async def test_the_paths_are_described(world: World) -> None:
     assert posted <= {path for path, item in described.items() if "post" in item}
     assert got <= {path for path, item in described.items() if "get" in item}
     assert "/v1/t," in described["/v1/track"]["post"]["description"]
-    assert len({op["operationId"] for item in described.values() for op in item.values()}) == len(described)
+    operations = [op["operationId"] for item in described.values() for op in item.values()]
+    assert len(set(operations)) == len(operations)
     assert (await world.client.get("/docs")).status_code == 200
 
 
