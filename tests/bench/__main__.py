@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from deploy.local.process import LocalStackError
@@ -15,7 +16,12 @@ from tests.bench.report import Row, print_row, print_table
 from tests.bench.rows import gate, ingest, pipeline, profile
 from tests.bench.servers import servers
 
-ALONE = {"ingest_batch": ingest.run, "gate": gate.run, "profile": profile.run}
+ALONE: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "ingest_batch": partial(ingest.run, given=ingest.BATCHES),
+    "ingest_single": partial(ingest.run, given=ingest.SINGLES),
+    "gate": gate.run,
+    "profile": profile.run,
+}
 ROWS = (*ALONE, *pipeline.ROWS)
 
 

@@ -59,7 +59,7 @@ async def test_api2_authentication(candor: Outside) -> None:
     """Without a live key nothing that takes one answers; the refusal does not tell what exists."""
     found = list(guarded(await documents(candor)))
     assert len(found) > 15
-    for authorization in ("", "Bearer ", "Bearer candor_live_x", f"Bearer {make_token()}", "Basic dTpw"):
+    for authorization in ("", "Bearer candor_live_x", f"Bearer {make_token()}", "Basic dTpw"):
         for service, method, path in found:
             answer = await candor.client.request(
                 method,
