@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,25 +15,8 @@ from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import USER_ID
 from services.kernel.produce import Message
-from services.kernel.settings import ROOT
 from tests.support.gate import everything, judged, producer_of
 from tests.support.outside import Outside, eventually, track
-from tests.support.services import environment_of
-
-
-async def candor_command(candor: Outside, *arguments: str, code: int = 0) -> str:
-    """What `candor deadletters …` prints, with that exit code."""
-    process = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-c", "from services.cli import main; main()", "deadletters", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment_of(candor.settings)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == code, process.stdout + process.stderr
-    return process.stdout + process.stderr
 
 
 async def put_aside(candor: Outside, step: str, *letters: Letter) -> None:
@@ -106,19 +85,19 @@ async def test_letters_of_every_stage_are_replayed_once_and_not_for_who_opted_ou
     for person in denied.values():
         await candor.decide({"user_id": person}, {"*": "deny"})
 
-    tried = await candor_command(candor, "replay", "--source", source, "--dry-run")
+    tried = await candor.command("deadletters", "replay", "--source", source, "--dry-run")
     assert "6 could be replayed: gate 2, ingest 2, profile 2\n1 refused" in tried
     await judged(candor.settings)
     assert await candor.profile(f"user_id:{user['gate']}") is None
 
-    told = await candor_command(candor, "replay", "--source", source)
+    told = await candor.command("deadletters", "replay", "--source", source)
     assert "6 replayed: gate 2, ingest 2, profile 2\n1 refused" in told
     assert "a letter of segment: only events can be replayed" in told
     people = [user[step] for step in denied]
     await replayed_to(candor, people, "After")
     assert [await candor.count(f"user_id:{person}", "Bought") for person in people] == [1, 1, 1]
 
-    await candor_command(candor, "replay", "--source", source)
+    await candor.command("deadletters", "replay", "--source", source)
     await replayed_to(candor, people, "Later")
     assert [await candor.count(f"user_id:{person}", "Bought") for person in people] == [1, 1, 1]
 
@@ -142,18 +121,18 @@ async def test_what_is_still_bad_is_a_dead_letter_again_with_its_origin(candor: 
         return len(await letters_of(candor, source)) == count
 
     await eventually(lambda: dead(1))
-    assert "1 replayed: gate 1" in await candor_command(candor, "replay", "--source", source)
+    assert "1 replayed: gate 1" in await candor.command("deadletters", "replay", "--source", source)
     await eventually(lambda: dead(2))
-    assert "2 replayed: gate 2" in await candor_command(
-        candor, "replay", "--source", source, "--reason", "not_avro", "--step", "gate", "--since", "5m"
+    assert "2 replayed: gate 2" in await candor.command(
+        "deadletters", "replay", "--source", source, "--reason", "not_avro", "--step", "gate", "--since", "5m"
     )
     await eventually(lambda: dead(4))
     origins = [headers.value(r.headers, headers.ORIGIN) for _, r in await letters_of(candor, source)]
     assert sorted(origins, key=str) == sorted([None, *[origin.encode()] * 3], key=str)
-    listed = await candor_command(candor, "list", "--source", source)
+    listed = await candor.command("deadletters", "list", "--source", source)
     assert listed.count(origin) == 3
     assert "not_avro  4" in listed
-    assert "not_avro" not in await candor_command(candor, "list", "--source", source, "--until", "5m")
+    assert "not_avro" not in await candor.command("deadletters", "list", "--source", source, "--until", "5m")
 
 
 async def test_a_call_that_ingest_still_refuses_stays_the_letter_that_it_is(candor: Outside) -> None:
@@ -163,12 +142,12 @@ async def test_a_call_that_ingest_still_refuses_stays_the_letter_that_it_is(cand
         found for value, found in await letters_of(candor, "demo-web") if user.encode() in value.payload
     ]
     place = f"{record.partition}:{record.offset}"
-    told = await candor_command(candor, "replay", "--place", place)
+    told = await candor.command("deadletters", "replay", "--place", place)
     assert "0 replayed\n1 refused" in told and "missing_field" in told and "$.event" in told
     assert (
         len([1 for value, _ in await letters_of(candor, "demo-web") if user.encode() in value.payload]) == 1
     )
-    shown: Any = json.loads(await candor_command(candor, "show", place))
+    shown: Any = json.loads(await candor.command("deadletters", "show", place))
     assert shown["value"]["payload"]["userId"] == user
 
 
@@ -183,4 +162,4 @@ async def test_a_call_that_ingest_still_refuses_stays_the_letter_that_it_is(cand
 async def test_a_choice_that_says_nothing_is_refused(
     candor: Outside, arguments: list[str], said: str
 ) -> None:
-    assert said in await candor_command(candor, *arguments, code=2)
+    assert said in await candor.command("deadletters", *arguments, code=2)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -13,8 +16,9 @@ from typing import Any
 
 import httpx
 
+from deploy.local.process import REPOSITORY
 from services.kernel.settings import Settings
-from tests.support.services import Service
+from tests.support.services import Service, environment_of
 
 
 class Outside:
@@ -61,6 +65,20 @@ class Outside:
         """One batch that must be accepted."""
         answer = await self.send(*events, key=key)
         assert answer.status_code == 200, answer.text
+
+    async def command(self, *arguments: str, code: int = 0) -> str:
+        """What `candor …` prints, with that exit code."""
+        process = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", "from services.cli import main; main()", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment_of(self.settings)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == code, process.stdout + process.stderr
+        return process.stdout + process.stderr
 
     async def decide(
         self, identifiers: Mapping[str, str], purposes: Mapping[str, str], key: str = "demo-server"
