@@ -17,8 +17,9 @@ from services.kernel import codec, headers
 from services.kernel.deadletter import MAX_PAYLOAD, TOPIC, Letter
 from services.kernel.events import DeadLetter
 from services.kernel.identifier import Hasher
+from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.tail import held
 

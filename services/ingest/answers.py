@@ -34,6 +34,13 @@ _GIF = (
 )
 """One transparent pixel."""
 _SUCCESS = b'{"success":true}'
+_SUCCESS_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [_JSON, (b"access-control-allow-origin", b"*"), (b"content-length", b"%d" % len(_SUCCESS))],
+}
+_SUCCESS_BODY = {"type": "http.response.body", "body": _SUCCESS}
+"""Made once: each costs a microsecond, and so does every header. There is nothing to expose."""
 
 
 def retry_after(seconds: float) -> Headers:
@@ -43,7 +50,8 @@ def retry_after(seconds: float) -> Headers:
 
 async def succeed(send: Send) -> None:
     """What was sent is durable."""
-    await answer(send, 200, (_JSON, *_ANY_ORIGIN), _SUCCESS)
+    await send(_SUCCESS_START)
+    await send(_SUCCESS_BODY)
 
 
 async def tell(send: Send, document: Any) -> None:

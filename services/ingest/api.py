@@ -78,9 +78,9 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         does = found.does
         if does is Does.COLLECT or does is Does.BEACON:
-            await self._collect(_arrived(found, scope, headers, self._clock.now()), headers, receive, send)
+            await self._collect(found, scope, headers, receive, send)
         elif does is Does.PIXEL:
-            await self._pixel(_arrived(found, scope, headers, self._clock.now()), scope, send)
+            await self._pixel(found, scope, headers, send)
         elif does is Does.IGNORE:
             await answers.succeed(send)
         elif does is Does.MERGE:
@@ -89,11 +89,13 @@ class Endpoint:
             await self._configure(found, scope, headers, send)
 
     async def _collect(
-        self, arrived: Arrived, headers: dict[bytes, bytes], receive: Receive, send: Send
+        self, found: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
+        started = self._clock.now()
         held = _Held(self)
         try:
-            await self._accept(arrived._replace(body=await held.body(receive, headers)))
+            body = await held.body(receive, headers)
+            await self._accept(_arrived(found, scope, headers, started, body))
         except BadRecord as error:
             await answers.refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
         except UnknownKey as error:
@@ -114,10 +116,11 @@ class Endpoint:
         finally:
             self.held -= held.size
 
-    async def _pixel(self, arrived: Arrived, scope: Scope, send: Send) -> None:
+    async def _pixel(self, found: Route, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
         """An image whatever happens, for nobody could show an error; what is lost is counted."""
         try:
-            await self._accept(arrived._replace(body=pixel.call_of(scope["query_string"])))
+            body = pixel.call_of(scope["query_string"])
+            await self._accept(_arrived(found, scope, headers, self._clock.now(), body))
         except BadRecord as error:
             metrics.PIXELS_LOST.labels(error.reason).inc()
         except TooMany:
@@ -184,13 +187,12 @@ class _Held:
                 return body.whole()
 
 
-def _arrived(found: Route, scope: Scope, headers: dict[bytes, bytes], started: int) -> Arrived:
-    """The request but for its body."""
+def _arrived(found: Route, scope: Scope, headers: dict[bytes, bytes], started: int, body: bytes) -> Arrived:
     user_agent = headers.get(b"user-agent")
     client = scope.get("client")
     token = _basic(headers.get(b"authorization", b""))
     return Arrived(
-        body=b"",
+        body=body,
         type=found.type,
         token=_query_key(scope) if found.does is Does.BEACON and token is None else token,
         started=started,

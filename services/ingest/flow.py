@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 
 from services.ingest.domain import calls
@@ -21,9 +22,10 @@ from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
+from services.kernel.message import Message, partition_of
 from services.kernel.outcome import BadRecord, CandorError
 from services.kernel.permission import Stamp
-from services.kernel.produce import BatchProducer, Message, partition_of
+from services.kernel.produce import BatchProducer
 
 TOPIC = "events.collected"
 STAGE = "ingest"
@@ -99,7 +101,8 @@ class Flow:
         else:
             await writing
         self._ok.inc(len(messages))
-        self._dead.inc(len(dead))
+        if dead:
+            self._dead.inc(len(dead))
         self._sizes.observe(len(request.calls))
         self._age.observe((self._clock.now() - arrived.started) / SECOND)
         return len(messages) + len(dead)
@@ -127,7 +130,7 @@ class Flow:
         cleaner = self._cleaner
         harmless = cleaner.harmless(arrived.body)
         collector = Collector(
-            request, sender, arrived.started, uuid.uuid4().hex, self._hash, cleaner, harmless=harmless
+            request, sender, arrived.started, secrets.token_hex(16), self._hash, cleaner, harmless=harmless
         )
         common = (
             (headers.SOURCE, source.encode()),
@@ -138,10 +141,10 @@ class Flow:
         reports: list[Letter] = []
         masked = collector.masked
         size = 0
-        for index, raw in enumerate(request.calls):
-            suspicious = not harmless and cleaner.suspicious(raw)
+        looks = repeat((True, False)) if harmless else cleaner.each(request.calls)
+        for index, (raw, (is_harmless, suspicious)) in enumerate(zip(request.calls, looks, strict=False)):
             try:
-                collected = collector.collect(raw, index, suspicious=suspicious)
+                collected = collector.collect(raw, index, suspicious=suspicious, harmless=is_harmless)
                 report = self._planned(collected.event)
                 message = event_message(collected, common, arrived.gpc)
             except BadRecord as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from services.ingest.domain.rate import Meter, Rate
 from services.kernel.clock import SECOND, Clock
 from services.kernel.keys import Key
@@ -22,25 +24,39 @@ class TooMany(CandorError):
         self.seconds = seconds
 
 
+class _Metered(NamedTuple):
+    """A key as the keyring had it last, and what it took."""
+
+    key: Key
+    rate: Rate
+    meter: Meter
+
+
 class Rates:
     """One meter for each key, of this process alone: with several of them a key may send as much to each."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._meters: dict[str, tuple[Rate, Meter]] = {}
+        self._meters: dict[str, _Metered] = {}
 
     def take(self, key: Key, events: int, bytes_: int) -> None:
         """Raises TooMany; then nothing is taken."""
         now = self._clock.now() / SECOND
-        rate = _rate(key)
         known = self._meters.get(key.id)
-        if known is None or known[0] != rate:
-            if len(self._meters) >= _KNOWN:
-                self._meters.clear()
-            known = self._meters[key.id] = rate, Meter(rate, now)
-        wait = known[1].take(events, bytes_, now)
+        if known is None or known.key is not key:
+            known = self._take_in(key, known, now)
+        wait = known.meter.take(events, bytes_, now)
         if wait:
             raise TooMany(wait)
+
+    def _take_in(self, key: Key, known: _Metered | None, now: float) -> _Metered:
+        """A key that is new or was read again; what it took counts on unless its rate is another."""
+        rate = _rate(key)
+        if known is None and len(self._meters) >= _KNOWN:
+            self._meters.clear()
+        meter = known.meter if known is not None and known.rate == rate else Meter(rate, now)
+        found = self._meters[key.id] = _Metered(key, rate, meter)
+        return found
 
 
 def _rate(key: Key) -> Rate:

@@ -10,9 +10,9 @@ from services.ingest.flow import event_message
 from services.kernel import headers
 from services.kernel.deadletter import Letter
 from services.kernel.identifier import Hasher
+from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp
-from services.kernel.produce import Message
 
 
 def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) -> Message:

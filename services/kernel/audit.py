@@ -17,8 +17,9 @@ from typing import Literal, NamedTuple
 from services.kernel import codec
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.events import AuditAct
+from services.kernel.message import Message
 from services.kernel.outcome import Outage
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 
 TOPIC = "audit.acts"

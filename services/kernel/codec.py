@@ -109,7 +109,7 @@ def _encode_event(event: Event) -> bytes:
                 _text(event.message_id),
                 _repeated_text(event.source),
                 _repeated_text(event.type),
-                _optional(event.name),
+                _repeated_optional(event.name),
                 _optional(event.user_id),
                 _optional(event.anonymous_id),
                 _optional(event.previous_id),
@@ -126,8 +126,26 @@ def _encode_event(event: Event) -> bytes:
         raise BadRecord("unencodable", type(error).__name__) from None
 
 
+_EIGHT_BYTES, _NINE_BYTES = 1 << 48, 1 << 55
+
+
 def _long(number: int) -> bytes:
-    """Zigzag, then seven bits a byte, the lowest first."""
+    """Zigzag, then seven bits a byte, the lowest first. Times in microseconds, of which every event has two,
+    take eight: without the loop in half the time."""
+    if _EIGHT_BYTES <= number < _NINE_BYTES:
+        left = number << 1
+        return bytes(
+            (
+                left & 0x7F | 0x80,
+                left >> 7 & 0x7F | 0x80,
+                left >> 14 & 0x7F | 0x80,
+                left >> 21 & 0x7F | 0x80,
+                left >> 28 & 0x7F | 0x80,
+                left >> 35 & 0x7F | 0x80,
+                left >> 42 & 0x7F | 0x80,
+                left >> 49,
+            )
+        )
     if not -(1 << 63) <= number < 1 << 63:
         raise ValueError("more than 64 bits")
     left = (number << 1) ^ (number >> 63)
@@ -147,12 +165,19 @@ def _text(text: str) -> bytes:
     return _repeated_long(len(data)) + data
 
 
-_repeated_text = lru_cache(1024)(_text)
-
-
 def _optional(text: str | None) -> bytes:
     """A union of null and string: the branch's number goes before the value."""
-    return b"\x00" if text is None else b"\x02" + _text(text)
+    if text is None:
+        return b"\x00"
+    data = text.encode()
+    size = len(data)
+    return (_SHORT[size] if size < len(_SHORT) else b"\x02" + _repeated_long(size)) + data
+
+
+_SHORT = tuple(b"\x02" + _long(size) for size in range(256))
+"""What goes before a value of so many bytes."""
+_repeated_text = lru_cache(1024)(_text)
+_repeated_optional = lru_cache(1024)(_optional)
 
 
 def decode(kind: type[R], data: bytes | None) -> R:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import Clock
 from services.kernel.events import DeadLetter
+from services.kernel.message import Message
 from services.kernel.outcome import Dead
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 
 TOPIC = "deadletters"
 MAX_PAYLOAD = 256_000

@@ -8,67 +8,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from services.kernel.closing import close
+from services.kernel.message import MAX_BATCH_BYTES, MAX_RECORD_BYTES, Message, partition_of
 from services.kernel.outcome import BadRecord, Outage
 from services.kernel.settings import Settings
 
-MAX_BATCH_BYTES = 1_000_000
-MAX_RECORD_BYTES = 900_000
 MAX_SEQUENCE = 2_000_000_000
 """aiokafka wraps sequence numbers wrongly after 2^31 records of a partition: re-created before."""
 
 log = logging.getLogger(__name__)
 
 
-class Message(NamedTuple):
-    """A record to write."""
+class _Delivery:
+    """What one call waits for: all its parcels, and the first error among them."""
 
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    __slots__ = ("error", "future", "left")
 
-    def size(self) -> int:
-        return (
-            len(self.key or b"")
-            + len(self.value or b"")
-            + sum(len(name) + len(data) + 4 for name, data in self.headers)
-            + 24
-        )
+    def __init__(self, future: asyncio.Future[None], parcels: int) -> None:
+        self.future = future
+        self.left = parcels
+        self.error: Exception | None = None
 
+    def finish(self, error: Exception | None) -> None:
+        """One parcel is written, or can not be."""
+        self.left -= 1
+        self.error = self.error or error
+        if self.left or self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(self.error)
 
-def add(batch: Any, message: Message) -> bool:
-    """Append to aiokafka's batch builder; False when it is full."""
-    key, value, headers = message
-    if type(headers) is not list:
-        headers = list(headers)
-    return batch.append(timestamp=None, key=key, value=value, headers=headers) is not None
-
-
-def partition_of(key: bytes, count: int) -> int:
-    """The partition of a key. Our own, as Kafka's murmur2 is slow in Python; every producer uses this one."""
-    return zlib.crc32(key) % count
+    def expire(self) -> None:
+        if not self.future.done():
+            self.future.set_exception(TimeoutError())
 
 
 class _Parcel:
-    """Records of one caller for one partition. ``given_up`` once nobody waits for them any more."""
+    """Records of one call for one partition."""
 
-    __slots__ = ("given_up", "left", "messages", "offsets", "future", "size")
+    __slots__ = ("delivery", "left", "messages", "offsets", "size")
 
-    def __init__(self, messages: Sequence[Message], size: int, future: asyncio.Future[list[int]]) -> None:
+    def __init__(self, messages: Sequence[Message], size: int, delivery: _Delivery) -> None:
         self.messages = messages
         self.size = size
-        self.future = future
+        self.delivery = delivery
         self.offsets: list[int] = []
         self.left = len(messages)
-        self.given_up = False
+
+    def is_given_up(self) -> bool:
+        """Whether nobody waits for it any more and nothing of it is on its way."""
+        return self.delivery.future.done() and self.left == len(self.messages)
 
 
 class _Lane:
@@ -140,8 +138,10 @@ class BatchProducer:
         ``partition`` None chooses by key (:func:`partition_of`). Raises BadRecord("too_large") before
         anything is written, Outage when the records can not be made durable now.
         """
+        if not messages:
+            return []
         sizes = [message.size() for message in messages]
-        if sizes and max(sizes) > MAX_RECORD_BYTES:
+        if max(sizes) > MAX_RECORD_BYTES:
             raise BadRecord("too_large", f"more than {MAX_RECORD_BYTES} bytes")
         size = sum(sizes)
         if self._bytes and self._bytes + size > self._max_bytes:
@@ -168,16 +168,18 @@ class BatchProducer:
         size = sum(part[1] for part in parts.values())
         if self._bytes and self._bytes + size > self._max_bytes:
             raise Outage("Kafka: too much is waiting to be written")
-        await self._through([(topic, partition, *part) for partition, part in parts.items()])
+        await self._through([(topic, partition, *part) for partition, part in parts.items() if part[0]])
 
-    async def _through(self, parts: Iterable[tuple[str, int, Sequence[Message], int]]) -> list[list[int]]:
-        """Put each part into its lane and wait for all acks."""
+    async def _through(self, parts: Sequence[tuple[str, int, Sequence[Message], int]]) -> list[list[int]]:
+        """Put each part, none of them empty, into its lane and wait for all acks. One future for all of them:
+        ``asyncio.wait`` for one each took 14 µs of a request with a single event."""
+        if not parts:
+            return []
         loop = asyncio.get_running_loop()
+        delivery = _Delivery(loop.create_future(), len(parts))
         parcels = []
         for topic, partition, messages, size in parts:
-            if not messages:
-                continue
-            parcel = _Parcel(messages, size, loop.create_future())
+            parcel = _Parcel(messages, size, delivery)
             parcels.append(parcel)
             self._bytes += size
             place = (topic, partition)
@@ -190,26 +192,16 @@ class BatchProducer:
                 task = loop.create_task(self._drain(topic, partition, lane))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        if not parcels:
-            return [[] for _ in parts]
-        futures = [parcel.future for parcel in parcels]
+        timer = loop.call_later(self._timeout, delivery.expire)
         try:
-            _, waiting = await asyncio.wait(futures, timeout=self._timeout)
-        except asyncio.CancelledError:
-            self._give_up(parcels)
-            raise
-        if waiting:
-            self._give_up(parcels)
-            raise Outage(f"Kafka did not acknowledge within {self._timeout:g} s")
-        errors = [error for future in futures if (error := future.exception())]
-        if errors:
-            raise Outage(f"Kafka refused a batch: {type(errors[0]).__name__}") from errors[0]
-        return [future.result() for future in futures]
-
-    def _give_up(self, parcels: list[_Parcel]) -> None:
-        for parcel in parcels:
-            parcel.given_up = True
-            parcel.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+            await delivery.future
+        except TimeoutError:
+            raise Outage(f"Kafka did not acknowledge within {self._timeout:g} s") from None
+        except KafkaError as error:
+            raise Outage(f"Kafka refused a batch: {type(error).__name__}") from error
+        finally:
+            timer.cancel()
+        return [parcel.offsets for parcel in parcels]
 
     async def _drain(self, topic: str, partition: int, lane: _Lane) -> None:
         """Send what stands in the lane, batch after batch, until it is empty."""
@@ -224,7 +216,7 @@ class BatchProducer:
         finally:
             lane.busy = False
             for parcel in lane.parcels:
-                self._finish(parcel, asyncio.CancelledError())
+                self._finish(parcel, Outage("Kafka: the producer is stopped"))
             lane.parcels.clear()
 
     async def _send(self, topic: str, partition: int, lane: _Lane) -> tuple[list[_Parcel], KafkaError | None]:
@@ -235,7 +227,7 @@ class BatchProducer:
         full = False
         while lane.parcels and not full:
             parcel = lane.parcels[0]
-            if parcel.given_up and parcel.left == len(parcel.messages):
+            if parcel.is_given_up():
                 self._finish(lane.parcels.popleft(), TimeoutError())
                 continue
             first = len(parcel.messages) - parcel.left
@@ -273,16 +265,9 @@ class BatchProducer:
             await self._restart()
         return [], None
 
-    def _finish(self, parcel: _Parcel, error: BaseException | None) -> None:
+    def _finish(self, parcel: _Parcel, error: Exception | None) -> None:
         self._bytes -= parcel.size
-        if parcel.future.done():
-            return
-        if error is None:
-            parcel.future.set_result(parcel.offsets)
-        elif isinstance(error, asyncio.CancelledError):
-            parcel.future.cancel()
-        else:
-            parcel.future.set_exception(error)
+        parcel.delivery.finish(error)
 
     async def _restart(self) -> None:
         """Replace a producer that a refused batch has poisoned (aio-libs/aiokafka#1017)."""

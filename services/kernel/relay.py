@@ -21,9 +21,9 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from services.kernel import metrics
 from services.kernel.closing import close
 from services.kernel.health import Health
+from services.kernel.message import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
-from services.kernel.produce import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20

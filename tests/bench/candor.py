@@ -16,7 +16,7 @@ from services.kernel import codec, headers, keys
 from services.kernel import topics as registry
 from services.kernel.events import ConsentState, Event, Transition
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, join
-from services.kernel.produce import partition_of
+from services.kernel.message import partition_of
 from services.kernel.settings import SERVICES, Settings
 from tests.bench import topics
 from tests.bench.arrivals import Entry

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.kernel import headers
 from services.kernel.clock import SystemClock
-from services.kernel.produce import Message
+from services.kernel.message import Message
 from services.kernel.settings import ROOT
 from tests.support.gate import producer_of
 from tests.support.outside import Outside, eventually, track

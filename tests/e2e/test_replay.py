@@ -14,7 +14,7 @@ from services.kernel.clock import SystemClock
 from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import USER_ID
-from services.kernel.produce import Message
+from services.kernel.message import Message
 from tests.support.gate import everything, judged, producer_of
 from tests.support.outside import Outside, eventually, track
 

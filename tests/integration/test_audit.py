@@ -23,9 +23,10 @@ from services.kernel.events import DeadLetter, Event
 from services.kernel.handler import Batch
 from services.kernel.health import Health
 from services.kernel.identifier import join
+from services.kernel.message import Message
 from services.kernel.outcome import Outage
 from services.kernel.postgres import Pool, connect
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from tests.support.audit import acts, audit_of, batch
 from tests.support.clock import ManualClock

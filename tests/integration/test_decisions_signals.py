@@ -16,7 +16,8 @@ from services.kernel import codec, metrics
 from services.kernel.clock import DAY, SystemClock
 from services.kernel.events import ConsentSignal, IdentityLink
 from services.kernel.health import Health
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.message import Message
+from services.kernel.produce import BatchProducer
 from services.kernel.schedule import Schedule
 from services.kernel.settings import Settings
 from tests.support.clock import ManualClock

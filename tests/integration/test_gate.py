@@ -21,8 +21,9 @@ from services.consent.flow.truncation import Truncation
 from services.kernel import codec, headers, topics
 from services.kernel.events import ConsentSignal, ConsentState, DeadLetter, Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID
+from services.kernel.message import Message, partition_of
 from services.kernel.permission import Stamp
-from services.kernel.produce import BatchProducer, Message, partition_of
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from tests.support.gate import (
     DENIED,

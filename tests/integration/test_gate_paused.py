@@ -17,8 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from services.kernel import headers, topics
 from services.kernel.identifier import split
+from services.kernel.message import Message
 from services.kernel.permission import Judge, Policy
-from services.kernel.produce import Message
 from services.kernel.settings import ROOT, Settings
 from tests.support.gate import (
     DENIED,

@@ -16,9 +16,10 @@ from services.kernel import headers
 from services.kernel.clock import DAY, HOUR
 from services.kernel.codec import decode, encode
 from services.kernel.events import ConsentSignal, Event, GoldenRecord
+from services.kernel.message import Message
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES, RETRY, TRANSACTION_SECONDS
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.profile.flow.applying import Applying
 from services.profile.store import WINDOW_DAYS

@@ -15,9 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.kernel import topics
 from services.kernel.health import Health
+from services.kernel.message import Message, partition_of
 from services.kernel.outcome import BadRecord, Outage
 from services.kernel.permission import project
-from services.kernel.produce import BatchProducer, Message, partition_of
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.view import View
 from services.kernel.view_file import ViewFile

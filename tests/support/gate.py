@@ -17,9 +17,10 @@ from services.kernel.clock import SystemClock
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentState, Event
 from services.kernel.health import Health
+from services.kernel.message import Message
 from services.kernel.outcome import Outage
 from services.kernel.permission import Judge, Policy, Stamp, project
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.view import View
 from tests.support import stack

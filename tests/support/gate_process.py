@@ -18,8 +18,9 @@ from services.kernel.clock import SystemClock
 from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
+from services.kernel.message import Message
 from services.kernel.permission import Judge, Policy
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from tests.support.gate import settings_of, view_of
 

@@ -19,10 +19,11 @@ from services.kernel.events import ConsentState, DeadLetter, Event, GoldenRecord
 from services.kernel.handler import Batch, Record
 from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, join
+from services.kernel.message import Message
 from services.kernel.outcome import Outage
 from services.kernel.permission import Judge, Policy, project
 from services.kernel.postgres import Pool, connect
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
 from services.kernel.view import View

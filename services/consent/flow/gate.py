@@ -29,9 +29,10 @@ from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
 from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
+from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Case, Judge, Verdict, case, moment
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.view import View
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from services.consent import store
 from services.consent.store import Waiting
+from services.kernel.message import Message
 from services.kernel.postgres import OUTAGES, Connection, Pool
-from services.kernel.produce import Message
 from services.kernel.relay import notify
 
 TOPIC = "consent.state"

@@ -21,7 +21,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from services.kernel import topics
 from services.kernel.handler import Batch, Record
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.message import Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 
 COLLECTED = "events.collected"

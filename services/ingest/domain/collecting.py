@@ -59,7 +59,6 @@ class Collector:
     ) -> None:
         self._shared = Shared(request, sender, cleaner, harmless=harmless)
         self._cleaner = cleaner
-        self._harmless = harmless
         self._type = request.type
         self._source = sender.source
         self._received_at = received_at
@@ -69,11 +68,12 @@ class Collector:
         self._sent_at = microseconds(request.sent_at)
         self.masked = self._shared.masked
 
-    def collect(self, raw: bytes, index: int, *, suspicious: bool) -> Collected:
+    def collect(self, raw: bytes, index: int, *, suspicious: bool, harmless: bool = False) -> Collected:
         """The event of one call, ``index`` being its place in the request. Raises BadRecord with the reason
-        and the place of what is wrong. Unless the call is ``suspicious`` it must hold nothing to take out."""
+        and the place of what is wrong. ``harmless`` and ``suspicious``: what the look found
+        (:class:`Look`); unless it is suspicious it must hold nothing to take out."""
         call = calls.read_call(raw)
-        limits.check(raw, harmless=self._harmless)
+        limits.check(raw, harmless=harmless)
         masked: list[str] = []
         if suspicious:
             cleaned, masked = self._cleaner.clean(raw)

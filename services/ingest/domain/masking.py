@@ -40,6 +40,7 @@ class Cleaner:
         self._name = lru_cache(_NAMES)(self.text)
         look = Look(self._dropped.names.endings, self._queries.names.endings)
         self.harmless = look.harmless
+        self.each = look.each
         self.suspicious = look.suspicious
 
     def clean(self, raw: bytes) -> tuple[bytes, list[str]]:

@@ -66,14 +66,18 @@ class Shared:
         self._context = self._members_of(request.context, "context", harmless)
         self._integrations = self._members_of(request.integrations, "integrations", harmless)
         self._ip = _text(truncated(sender.address) if sender.address else None)
-        user_agent, masked = cleaner.text((sender.user_agent or "")[:MAX_USER_AGENT])
-        self._user_agent = _text(user_agent or None)
-        self.masked += masked
+        self._user_agent: Raw | None = None
+        if sender.user_agent:
+            user_agent, masked = cleaner.text(sender.user_agent[:MAX_USER_AGENT])
+            self._user_agent = _text(user_agent or None)
+            self.masked += masked
         self._test = sender.test
         self._searches = bots.MAX_SEARCHES
 
     def _members_of(self, raw: Raw, place: str, harmless: bool) -> dict[str, Raw]:
-        data = as_object(raw, place) or b"{}"
+        data = as_object(raw, place)
+        if not data:
+            return {}
         limits.check(data, harmless=harmless)
         if not harmless and self._cleaner.suspicious(data):
             data, masked = self._cleaner.clean(data)

@@ -44,16 +44,14 @@ class Meter:
     __slots__ = ("_buckets",)
 
     def __init__(self, rate: Rate, now: float) -> None:
-        self._buckets = [Bucket(each, now) if each else None for each in rate]
+        self._buckets = {of: Bucket(each, now) for of, each in rate._asdict().items() if each}
 
     def take(self, events: int, bytes_: int, now: float) -> float:
         """Take both or nothing. Seconds to wait before trying again, 0 when they were taken."""
-        asked = [
-            (bucket, amount)
-            for bucket, amount in zip(self._buckets, (events, bytes_), strict=True)
-            if bucket is not None
-        ]
-        wait = max((bucket.wait(amount, now) for bucket, amount in asked), default=0.0)
+        if not self._buckets:
+            return 0.0
+        asked = [(bucket, events if of == "events" else bytes_) for of, bucket in self._buckets.items()]
+        wait = max(bucket.wait(amount, now) for bucket, amount in asked)
         if not wait:
             for bucket, amount in asked:
                 bucket.take(amount)

@@ -18,10 +18,11 @@ from services.kernel.clock import SECOND, Clock
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentSignal
 from services.kernel.handler import Batch, Record
+from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
 from services.kernel.permission import Judge
 from services.kernel.postgres import Connection, Pool
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.relay import notify
 from services.kernel.view import View
 from services.profile import store

@@ -12,9 +12,9 @@ import msgspec
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import Clock
 from services.kernel.events import IdentityLink
+from services.kernel.message import MAX_RECORD_BYTES, Message
 from services.kernel.permission import Judge
 from services.kernel.postgres import Connection
-from services.kernel.produce import MAX_RECORD_BYTES, Message
 from services.kernel.view import View
 from services.profile import store
 from services.profile.domain.golden import fold, profile_id

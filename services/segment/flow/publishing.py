@@ -7,8 +7,8 @@ from typing import Any
 
 from services.kernel import codec, headers
 from services.kernel.events import Membership, SegmentDefinition, Transition
+from services.kernel.message import Message
 from services.kernel.postgres import Connection
-from services.kernel.produce import Message
 from services.segment.store.statements import PUBLISHED, SQL
 
 BATCH = 1000

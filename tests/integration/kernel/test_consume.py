@@ -15,8 +15,9 @@ from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.health import Health
+from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 
 TOPIC = "events.collected"

@@ -11,8 +11,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel import topics
+from services.kernel.message import MAX_BATCH_BYTES, Message, partition_of
 from services.kernel.outcome import BadRecord, Outage
-from services.kernel.produce import BatchProducer, Message, partition_of
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 
 TOPIC = "events.collected"
@@ -88,10 +89,8 @@ async def test_a_refused_batch_does_not_poison_the_ones_after_it(
     with pytest.raises(Outage):
         # The broker refuses more than max.message.bytes; the limit here is lifted to get that far.
         huge = [Message(b"%d" % n, bytes(890_000), []) for n in range(3)]
-        import services.kernel.produce as module
-
         producer._producer._message_accumulator._batch_size = 3_000_000  # type: ignore[union-attr]
-        assert module.MAX_BATCH_BYTES < 2_097_152
+        assert MAX_BATCH_BYTES < 2_097_152
         await producer.produce(TOPIC, 0, huge)
     async with asyncio.timeout(30):
         await producer.produce(TOPIC, 0, [Message(b"b", b"b", [])])

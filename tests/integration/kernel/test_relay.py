@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.kernel.health import Health
+from services.kernel.message import Message
 from services.kernel.postgres import Connection, Pool, connect
-from services.kernel.produce import Message
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
 

@@ -7,7 +7,8 @@ import pytest
 from services.kernel import codec, headers
 from services.kernel.events import Event, Membership
 from services.kernel.identifier import join
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.message import Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.tail import UnknownTopic, tail
 

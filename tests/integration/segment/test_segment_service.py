@@ -20,8 +20,9 @@ from services.kernel import codec, headers
 from services.kernel.clock import HOUR, SystemClock
 from services.kernel.events import DeadLetter, GoldenRecord, Membership, SegmentDefinition, Transition
 from services.kernel.keys import create
+from services.kernel.message import Message
 from services.kernel.postgres import connect
-from services.kernel.produce import BatchProducer, Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.segment.flow.verify import verify
 from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, golden, orders, profile

@@ -15,8 +15,9 @@ from services.kernel.clock import HOUR
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import Activity, GoldenRecord, Transition
 from services.kernel.handler import Batch, Record
+from services.kernel.message import partition_of
 from services.kernel.postgres import Pool
-from services.kernel.produce import BatchProducer, partition_of
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.segment.domain.definition import read_definition
 from services.segment.flow.judging import STAGE, TOPIC, Judging

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.kernel.outcome import BadRecord
@@ -165,6 +166,23 @@ def test_a_body_of_ordinary_events_is_harmless_at_one_look() -> None:
     assert not CLEANER.harmless(json.dumps({"batch": [event, {"cvv": 1}]}).encode())
     assert not CLEANER.harmless(json.dumps({"batch": [event, "4111111111111111"]}).encode())
     assert not CLEANER.harmless(json.dumps({"batch": [event, "ü"]}).encode())
+
+
+@given(st.integers(0, 24), st.integers(0, 24))
+def test_only_the_calls_that_need_it_are_looked_at_closer(card: int, umlaut: int) -> None:
+    calls = [b'{"event":"Page","userId":"u%d"}' % i for i in range(25)]
+    calls[umlaut] = '{"event":"Grüße"}'.encode()
+    calls[card] = b'{"note":"4111 1111 1111 1111"}'
+    looks = list(CLEANER.each(calls))
+    assert [i for i, (_, suspicious) in enumerate(looks) if suspicious] == [card]
+    assert [i for i, (harmless, _) in enumerate(looks) if not harmless] == sorted({card, umlaut})
+
+
+@example(b'{"u":"mail a@b or http://me@host"}')
+@given(st.text(":/@?#b ", max_size=30).map(lambda text: f'{{"u":"x{text}"}}'.encode()))
+def test_a_user_before_a_host_is_seen_wherever_it_stands(raw: bytes) -> None:
+    if re.search(rb'://[^/?#\s"]*@', raw):
+        assert CLEANER.suspicious(raw)
 
 
 def test_what_can_not_be_read_is_refused() -> None:

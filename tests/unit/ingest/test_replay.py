@@ -17,9 +17,9 @@ from services.kernel import codec, headers
 from services.kernel.deadletter import Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher
+from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp
-from services.kernel.produce import Message
 from tests.support.cleaner import CLEANER
 
 NOW = 20_415 * DAY + 55_000_000
