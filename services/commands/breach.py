@@ -10,28 +10,28 @@ import click
 import msgspec
 
 from deploy.local.stack import Stack
-from services.commands.output import Time, columns
+from services.commands.output import Moment, columns
 from services.consent.domain.audit import Act, Exposure
 from services.consent.flow.audit import acts_between
-from services.kernel.clock import SECOND
+from services.kernel.clock import SECOND, SystemClock
 from services.kernel.postgres import connect
 from services.kernel.settings import Settings
 
 
 @click.command()
-@click.option("--since", type=Time(), required=True, help="Such as 2026-05-01 or 2026-05-01T12:00:00+02:00.")
-@click.option("--until", type=Time(), help="Up to, and not including. Default: now.")
+@click.option("--since", type=Moment(), required=True, help="2026-05-01T12:00, or an age such as 7d.")
+@click.option("--until", type=Moment(), help="Up to, and not including, in the same forms. Default: now.")
 @click.option("--json", "as_json", is_flag=True, help="Every act, one JSON object a line.")
-def breach(since: datetime, until: datetime | None, as_json: bool) -> None:
+def breach(since: int, until: int | None, as_json: bool) -> None:
     """List who read what of people, and who administered what, since a time.
 
     By key or user and action: how many acts, of how many people at most, and when. `candor verify audit`
     says whether the log is whole.
     """
-    asyncio.run(_list(Stack().settings, since, until or datetime.now(UTC), as_json))
+    asyncio.run(_list(Stack().settings, since, SystemClock().now() if until is None else until, as_json))
 
 
-async def _list(settings: Settings, since: datetime, until: datetime, as_json: bool) -> None:
+async def _list(settings: Settings, since: int, until: int, as_json: bool) -> None:
     found: dict[tuple[str, ...], Exposure] = {}
     async for act in _acts(settings, since, until):
         if as_json:
@@ -48,14 +48,10 @@ async def _list(settings: Settings, since: datetime, until: datetime, as_json: b
         columns(rows)
 
 
-async def _acts(settings: Settings, since: datetime, until: datetime) -> AsyncIterator[Act]:
+async def _acts(settings: Settings, since: int, until: int) -> AsyncIterator[Act]:
     async with await connect(settings, "consent", size=1) as pool:
-        async for act in acts_between(pool, _microseconds(since), _microseconds(until)):
+        async for act in acts_between(pool, since, until):
             yield act
-
-
-def _microseconds(time: datetime) -> int:
-    return int(time.timestamp() * SECOND)
 
 
 def _time(at: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,32 +14,12 @@ import msgspec
 
 from deploy.local.stack import Stack
 from services.commands.acting import note, people_of, with_reason
-from services.commands.output import columns
-from services.kernel.clock import SECOND, SystemClock
+from services.commands.output import Moment, columns
+from services.kernel.clock import SECOND
 from services.kernel.events import DeadLetter
 from services.kernel.outcome import CandorError
 from services.kernel.tail import shown
 from services.replay import Choice, Kept, Outcome, chosen, replay
-
-_AGE = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Moment(click.ParamType):
-    """A time, µs since the epoch: ISO 8601 (UTC where it names no zone), or an age such as 30m, 2h or 7d."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if age := _AGE.fullmatch(value):
-            return SystemClock().now() - int(age[1]) * _SECONDS[age[2]] * SECOND
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail("expected a time such as 2026-01-31T12:00 or an age such as 30m, 2h or 7d", param, ctx)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp()) * SECOND + moment.microsecond
 
 
 def filters(command: Callable[..., None]) -> Callable[..., None]:

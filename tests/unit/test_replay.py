@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 import pytest
 
-from services.commands.deadletters import Moment
 from services.kernel import headers
-from services.kernel.clock import SystemClock
 from services.kernel.deadletter import MAX_PAYLOAD, Letter
 from services.kernel.events import DeadLetter
 from services.kernel.identifier import Hasher
@@ -90,13 +87,3 @@ def test_what_can_not_be_replayed_is_refused_by_name(letter: Kept, reason: str) 
 def test_every_filter_counts(choice: Choice, taken: bool) -> None:
     assert choice.takes(kept()) is taken
     assert choice.is_open is (choice == Choice())
-
-
-def test_times_and_ages() -> None:
-    convert = Moment().convert
-    assert convert("2026-01-01T00:00:00Z", None, None) == convert("2026-01-01", None, None)
-    assert convert("2026-01-01T02:00+02:00", None, None) == convert("2026-01-01", None, None)
-    moment = convert("2h", None, None)
-    assert 7_200_000_000 <= SystemClock().now() - moment < 7_260_000_000
-    with pytest.raises(click.BadParameter):
-        convert("yesterday", None, None)
