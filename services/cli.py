@@ -122,7 +122,7 @@ def tail(
     """Show the records of TOPIC as they come, decoded. With --max alone, records that are there count.
 
     With --source, show each step of each event that comes from now on, never a payload: accepted, permitted,
-    then applied, repeat, dropped or dead. --max then counts events that have ended.
+    then applied, repeat, test, dropped or dead. --max then counts events that have ended.
     """
     if (topic is None) == (source is None) or (source and from_beginning):
         raise click.UsageError("name a TOPIC, or a --source (of which the beginning is not kept)")

@@ -22,6 +22,7 @@ from services.kernel.recent.following import Recent
 async def get_recent(state: State, source: FromPath[str]) -> dict[str, Any]:
     """Did my event arrive? The newest 200 events of the source that came since the first question, newest
     first, each with its outcome by stage within about a second: `accepted`, then `applied`, `repeat`,
-    `dropped` or `dead`. Never a payload. Ask again within a minute, or it is forgotten."""
+    `test` (a test event, which no profile shows), `dropped` or `dead`. Never a payload. Ask again within a
+    minute, or it is forgotten."""
     recent: Recent = state.recent
     return await recent.of(source)

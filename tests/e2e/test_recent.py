@@ -50,6 +50,8 @@ async def test_every_event_is_shown_with_what_became_of_it(candor: Outside) -> N
     await candor.accepted(first, track(user, "Paid", f"{user}-2", properties={"n": CARD, "note": SECRET}))
     await candor.accepted(track(denied, "Bought", f"{denied}-1", properties={"note": SECRET}))
     await candor.accepted({"type": "track", "userId": user, "messageId": f"{user}-3", "note": SECRET})
+    await candor.accepted(track(user, "Tried", f"{user}-4", context={"test": True}))
+    await candor.accepted(track(user, "Came", f"{user}-5", properties={"url": f"/?token={SECRET}"}))
     await poisoned(candor)
 
     async def known() -> bool:
@@ -59,13 +61,15 @@ async def test_every_event_is_shown_with_what_became_of_it(candor: Outside) -> N
             f"{user}-2": "applied",
             f"{denied}-1": "dropped",
             f"{user}-3": "dead",
+            f"{user}-4": "test",
+            f"{user}-5": "applied",
             None: "dead",
         }
         return {id: found[id]["outcome"] for id in expected if id in found} == expected
 
     await eventually(known)
     events = {event["message_id"]: event for event in await recent(candor)}
-    assert [events[f"{user}-{number}"]["masked"] for number in (1, 2)] == [False, True]
+    assert [events[f"{user}-{number}"]["masked"] for number in (1, 2, 4, 5)] == [False, True, False, True]
     assert (events[f"{user}-1"]["type"], events[f"{user}-1"]["event"]) == ("track", "Bought")
     gate = events[f"{denied}-1"]["stages"]["gate"]
     assert gate["outcome"] == "dropped" and "marketing" in gate["denied"]

@@ -1,7 +1,8 @@
 """What is known of each recent event, put together from what was seen of it. Pure but for the clock.
 
 An event is ``accepted`` when it stands in events.collected (``masked``: with a mask in what is stored).
-At the gate it is ``permitted``, ``dropped`` or ``dead``; at profile ``applied``, a ``repeat`` or ``dead``.
+At the gate it is ``permitted``, ``dropped`` or ``dead``; at profile ``applied``, a ``repeat``, a ``test`` or
+``dead``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_EVENTS = 200
 MAX_IDS = 2_000
 """Message ids of a source that are known as applied, so that others with the same are repeats."""
 INGEST, GATE, PROFILE = "ingest", "gate", "profile"
-ENDS = frozenset({"dropped", "applied", "repeat", "dead"})
+ENDS = frozenset({"dropped", "applied", "repeat", "test", "dead"})
 """Outcomes after which nothing comes."""
 
 
@@ -36,7 +37,8 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Seen:
-    """An event. ``stages``: by stage its outcome and when it was seen, µs. ``purposes``: those allowed."""
+    """An event. ``stages``: by stage its outcome and when it was seen, µs. ``purposes``: those allowed.
+    ``is_test``: whether profile applies none of it."""
 
     source: str
     named: Named
@@ -44,6 +46,7 @@ class Seen:
     collected: Place | None = None
     permitted: Place | None = None
     purposes: tuple[str, ...] = ()
+    is_test: bool = False
     stages: dict[str, tuple[str, int]] = field(default_factory=dict)
     reason: str | None = None
     detail: str | None = None
@@ -137,6 +140,7 @@ class Book:
             self._permitted[place] = seen
         allowed = headers.value(record.headers, headers.PURPOSES) or b""
         seen.purposes = tuple(allowed.decode("utf-8", "replace").split(","))
+        seen.is_test = headers.value(record.headers, headers.TEST) is not None
         if PROFILE not in seen.stages:
             self._at_profile[place] = seen
         self._mark(seen, INGEST, "accepted")
@@ -169,13 +173,14 @@ class Book:
 
     def settle(self, gate: Mapping[int, int], profile: Mapping[int, int]) -> None:
         """The groups' committed offsets by partition, after everything that the stages wrote before was seen:
-        what lies below them and was not permitted was dropped, what lies below profile's is applied."""
+        what lies below them and was not permitted was dropped, what lies below profile's is applied, a repeat
+        or a test."""
         for place, seen in list(self._at_gate.items()):
             if place.offset < gate.get(place.partition, 0):
                 self._mark(seen, GATE, "dropped")
         for place, seen in list(self._at_profile.items()):
             if place.offset < profile.get(place.partition, 0):
-                self._mark(seen, PROFILE, "repeat" if self._is_repeat(seen) else "applied")
+                self._mark(seen, PROFILE, self._end(seen))
 
     def recent(self, source: str) -> list[dict[str, Any]]:
         """The events of a source as they may be shown, the newest first."""
@@ -258,6 +263,12 @@ class Book:
     def _dead(self, seen: Seen, stage: str, letter: DeadLetter) -> None:
         seen.reason, seen.detail = letter.reason, letter.detail
         self._mark(seen, stage, "dead")
+
+    def _end(self, seen: Seen) -> str:
+        """What profile made of an event that it has passed."""
+        if seen.is_test:
+            return "test"
+        return "repeat" if self._is_repeat(seen) else "applied"
 
     def _is_repeat(self, seen: Seen) -> bool:
         if seen.named.message_id is None:

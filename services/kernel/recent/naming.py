@@ -12,8 +12,11 @@ from services.kernel import codec, headers
 from services.kernel.events import Event
 from services.kernel.outcome import BadRecord
 
-_MASK = re.compile(r"\[card [^\]]{1,40}\]|\[digits\]")
-"""What ingest puts in the place of card numbers."""
+_MASK = re.compile(
+    r"\[card [^\]]{1,40}\]|\[digits\]|(?:=|%(?:25)*3D)\*\*\*|"
+    r"(?i:cv[vcnd]2?|csc|code|verification[\W_]?(?:value|number))(?:[\W_]?(?:code|number|no|is))?[\W_]{1,8}\*\*\*"
+)
+"""What ingest puts in the place of card numbers, and behind the names of parameters and security codes."""
 _MASK_BYTES = re.compile(_MASK.pattern.encode())
 _LONGEST = 200
 """Characters shown of a text that no stage has checked."""

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.kernel import codec, headers
 from services.kernel.events import DeadLetter, Event
 from services.kernel.recent.book import MAX_EVENTS, MAX_SOURCES, Book
+from tests.support.cleaner import CLEANER
 from tests.support.clock import ManualClock
 
 TOPICS = ("t.events.collected", "t.events.permitted")
@@ -23,15 +25,19 @@ def record(
     message_id: str = "m",
     *,
     source: str = "web",
+    name: str = "Bought",
     payload: bytes = b"{}",
     started: int = 5,
     allowed: bytes | None = None,
     partition: int = 0,
+    test: bool = False,
 ) -> Any:
-    event = Event(message_id, source, "track", "Bought", "u", None, None, None, 1, False, 2, 0, payload)
+    event = Event(message_id, source, "track", name, "u", None, None, None, 1, False, 2, 0, payload)
     named = [(headers.SOURCE, source.encode()), (headers.STARTED, b"%d" % started)]
     if allowed is not None:
         named.append((headers.PURPOSES, allowed))
+    if test:
+        named.append((headers.TEST, b"1"))
     return SimpleNamespace(partition=partition, offset=offset, headers=named, value=codec.encode(event))
 
 
@@ -89,6 +95,26 @@ def test_what_was_dropped_before_makes_no_repeat(book: Book) -> None:
     book.permitted(record(0, started=2, allowed=b"analytics"))
     book.settle({0: 2}, {0: 1})
     assert outcomes(book) == [("m", "applied"), ("m", "dropped")]
+
+
+@pytest.mark.parametrize("is_collected_seen", [True, False])
+def test_a_test_event_is_applied_to_no_profile_and_repeats_nothing(
+    book: Book, is_collected_seen: bool
+) -> None:
+    for offset in range(3):
+        if is_collected_seen:
+            book.collected(record(offset, started=offset, test=offset < 2))
+        book.permitted(record(offset, started=offset, allowed=b"analytics", test=offset < 2))
+    book.settle({0: 3}, {0: 2})
+    assert outcomes(book) == [("m", "accepted"), ("m", "test"), ("m", "test")]
+    book.settle({0: 3}, {0: 3})
+    assert outcomes(book)[0] == ("m", "applied") and not book.waiting
+
+
+def test_a_test_event_that_was_dropped_is_dropped(book: Book) -> None:
+    book.collected(record(0, test=True))
+    book.settle({0: 1}, {})
+    assert outcomes(book) == [("m", "dropped")]
 
 
 def test_an_event_that_was_truncated_unseen_appears_where_it_was_permitted(book: Book) -> None:
@@ -152,13 +178,35 @@ def test_letters_of_what_is_no_event_are_passed_over(book: Book) -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "masked"),
-    [(b'{"properties":{"n":"paid [card visa 1111]"}}', True), (b'{"properties":{"n":"card"}}', False)],
+    "text",
+    [
+        "paid 4111 1111 1111 1111",
+        "paid " + "7" * 70,
+        "paid at https://shop.example/?email=ada@example.org#top",
+        "paid?next=https%3A%2F%2Fshop.example%2F%3Ftoken%3Dabc",
+        "paid?next=https%253A%252F%252Fshop.example%252F%253Ftoken%253Dabc",
+        "paid, CVV2: 737",
+        "paid, csc is 737",
+        "paid, security code no. 7373",
+        "paid, card_verification_value=737",
+    ],
 )
-def test_a_mask_is_seen(book: Book, payload: bytes, masked: bool) -> None:
+def test_a_mask_is_seen(book: Book, text: str) -> None:
+    payload, kinds = CLEANER.clean(msgspec.json.encode({"properties": {"n": text}}))
+    assert kinds
     book.collected(record(0, payload=payload))
-    [event] = book.recent("web")
-    assert event["masked"] is masked and "paid" not in str(event)
+    book.collected(record(1, name=CLEANER.text(text)[0]))
+    book.letter(letter("ingest", None, None, payload))
+    events = book.recent("web")
+    assert [event["masked"] for event in events] == [True] * 3 and "paid" not in str(events[2])
+
+
+@pytest.mark.parametrize(
+    "text", ["card", "f*** off", "*** Black Friday ***", "[card]", "a == b", "rating: ***"]
+)
+def test_what_is_no_mask(book: Book, text: str) -> None:
+    book.collected(record(0, payload=msgspec.json.encode({"properties": {"n": text}})))
+    assert not book.recent("web")[0]["masked"]
 
 
 def test_the_newest_of_each_source_are_remembered(book: Book) -> None:
