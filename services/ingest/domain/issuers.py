@@ -38,6 +38,8 @@ def _by_prefix() -> dict[str, tuple[tuple[str, frozenset[int]], ...]]:
 
 
 _ISSUERS = _by_prefix()
+PREFIXES = frozenset(_ISSUERS)
+"""The first four digits of all card numbers."""
 _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 
 
@@ -55,11 +57,18 @@ def brand(digits: str) -> str | None:
     return None
 
 
+def begins_number(digits: str) -> bool:
+    """Whether a card number stands at the beginning of the digits."""
+    for _, lengths in _ISSUERS.get(digits[:4], ()):
+        for length in lengths:
+            if length <= len(digits) and luhn(digits[:length]):
+                return True
+    return False
+
+
 def hides_number(digits: str) -> bool:
     """Whether a card number stands anywhere in the digits."""
     for start in range(len(digits) - SHORTEST + 1):
-        for _, lengths in _ISSUERS.get(digits[start : start + 4], ()):
-            for length in lengths:
-                if start + length <= len(digits) and luhn(digits[start : start + length]):
-                    return True
+        if digits[start : start + 4] in PREFIXES and begins_number(digits[start : start + LONGEST]):
+            return True
     return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import msgspec
@@ -73,6 +74,76 @@ def test_what_the_cheap_look_lets_pass_the_whole_search_leaves_alone(value: Any,
         assert kinds == []
     if not kinds:
         assert msgspec.json.decode(cleaned) == msgspec.json.decode(raw)
+
+
+PIECES = st.lists(
+    NUMBERS
+    | st.builds(grouped, NUMBERS, st.sampled_from([" ", "-", ".", "%20", "  ", "+"]))
+    | st.sampled_from(
+        ["%20", "%22", "%40", "%2F", "%26", "%3D", " ", "-", "_", ".", "x", "@", "DE", "e1", "00"]
+    )
+    | st.text("0123456789", min_size=1, max_size=24),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@example("user%404111111111111111")
+@example("?q=%224111111111111111%22")
+@example("pay%204111111111111111")
+@example("%2200%201234%205678%209019")
+@example("%200041111111111111111")
+@example("1.2.6524409800.1663494099 x 4111 1111 1111 1111 x 1.2.6524409800.1663494099")
+@given(PIECES)
+def test_digits_among_digits_and_escapes_are_not_let_pass(text: str) -> None:
+    raw = json.dumps({"a": text}).encode()
+    _, kinds = CLEANER.clean(raw)
+    if kinds:
+        assert CLEANER.suspicious(raw)
+    for calls in ([raw], [b"{}", raw]):
+        harmless, suspicious = list(CLEANER.each(calls))[-1]
+        assert harmless is CLEANER.harmless(raw) and suspicious is (CLEANER.suspicious(raw) and not harmless)
+        assert not (kinds and harmless)
+
+
+@pytest.mark.parametrize(
+    "before", ["", "[", '{"a":', '{"a":-', '{"a": ', '{"a":[', '{"a":[1,', '{"a":[[\n', '{"a":0,"b":']
+)
+@pytest.mark.parametrize("number", ["1" * 20, "1" * 25 + ".5", "1e400", "1.5E+999"])
+def test_a_number_that_may_be_too_large_is_not_harmless(before: str, number: str) -> None:
+    rest = "]" * before.count("[") + "}" * before.count("{")
+    assert not CLEANER.harmless((before + number + rest).encode())
+    assert not CLEANER.harmless(f'{{"batch":[{{}},{before}{number}{rest}]}}'.encode())
+    assert CLEANER.harmless(f'{{"batch":[{before.replace("-", "")}"{"1" * 20}"{rest}]}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["1.2.6524409800.1663494099", "fb.1.1734476260806.5274364249"],
+        ["58687965206196", "978-7-852-86159-2"],
+        ["20260610072041366", "010883116347300", "9670261692046649361146"],
+    ],
+)
+def test_ids_of_digits_are_harmless_alone_and_among_others(ids: list[str]) -> None:
+    raw = json.dumps(dict(zip("abc", ids, strict=False))).encode()
+    assert CLEANER.harmless(raw)
+    assert CLEANER.harmless(b'{"batch":[' + b",".join([raw] * 100) + b"]}")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["4 ", "6011 ", "4111111111111112 ", "6" * 19 + "x", "81" * 31 + "x", "%204", "%226011", "63 63-63."],
+)
+def test_the_look_takes_time_in_proportion_whatever_the_digits(unit: str) -> None:
+    def seconds(size: int) -> float:
+        raw = f'{{"a":"{unit * (size // len(unit))}"}}'.encode()
+        began = time.process_time()
+        CLEANER.suspicious(raw)
+        return time.process_time() - began
+
+    short = min(seconds(16_000) for _ in range(3))
+    assert seconds(256_000) < 16 * 5 * max(short, 0.001)
 
 
 @given(JSON)
