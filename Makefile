@@ -26,8 +26,13 @@ status: .venv/runtime ## show every process; exit code 0 only when all are ready
 clean: .venv/runtime ## stop them and delete the data, logs and keys
 	@$(BIN)/candor clean --yes
 
+# Most tests wait more than they work, so three at a time; those marked `alone` after them, whatever came of the first.
 test: .venv/dev tests/sdk/node_modules/.package-lock.json ## the whole test suite, on a Kafka and a PostgreSQL of its own
-	$(BIN)/pytest
+	@together=passed; alone=passed; \
+	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder || together=FAILED; \
+	$(BIN)/pytest -m alone || alone=FAILED; \
+	echo "The tests that run side by side: $$together; those that run alone: $$alone."; \
+	test $$together$$alone = passedpassed
 
 test-fast: .venv/dev ## unit and contract tests
 	$(BIN)/pytest tests/unit tests/contract

@@ -1,13 +1,14 @@
 """Real servers for the tests that touch them: started once a session, or those that the environment names.
 
 CANDOR_TEST_KAFKA (host:port) and CANDOR_TEST_POSTGRES_DSN (postgresql://…, a role that may create databases)
-spare the start while developing.
+spare the start while developing. With xdist all workers share those that the controller started.
 """
 
 import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,18 @@ def pytest_configure() -> None:
         "candor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("candor")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start what xdist's workers share before they are: they find it in their environment."""
+    if not session.config.getoption("numprocesses", None):
+        return
+    servers = ExitStack()
+    session.config.add_cleanup(servers.close)
+    if "CANDOR_TEST_KAFKA" not in os.environ:
+        os.environ["CANDOR_TEST_KAFKA"] = servers.enter_context(stack.kafka_server())
+    if "CANDOR_TEST_POSTGRES_DSN" not in os.environ:
+        os.environ["CANDOR_TEST_POSTGRES_DSN"] = servers.enter_context(stack.postgres_server()).dsn
 
 
 @pytest.fixture(scope="session")

@@ -103,6 +103,7 @@ async def _serve(service: str, settings: Settings, health: Health, running: Runn
             ws="none",
             log_config=None,
             access_log=False,
+            server_header=False,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=30,
             backlog=2048,

@@ -122,7 +122,8 @@ async def list_members(
     kept = await reader.oldest_kept()
     if any(cursor.get(partition, 0) < position for partition, position in kept.items()):
         raise Problem(410, "Gone", "the snapshot is too old: begin again without `after`")
-    await note(request, target=segment.key, people=len(members))
+    shown = {member.profile_id for member in members}
+    await note(request, target=segment.key, profiles=shown, people=len(shown))
     place = write_cursor(cursor)
     return {
         "members": [_member(member.profile_id, member.sequence, member.value) for member in members],

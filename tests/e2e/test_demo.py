@@ -52,6 +52,7 @@ def figure(output: str, label: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_the_demo_adds_up_and_may_be_run_again(candor: Candor) -> None:
     first = candor("demo")

@@ -22,6 +22,8 @@ from services.kernel.events import Event
 from tests.faults.traffic import Ledger, Traffic, session
 from tests.support.outside import Outside, eventually, shuffled, track
 
+pytestmark = pytest.mark.alone
+
 DAY = 86_400
 
 

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+import pytest
+
 from services.kernel import headers
 from services.kernel.clock import SystemClock
 from services.kernel.message import Message
@@ -16,6 +18,8 @@ from services.kernel.settings import ROOT
 from tests.support.gate import producer_of
 from tests.support.outside import Outside, eventually, track
 from tests.support.services import environment_of
+
+pytestmark = pytest.mark.alone
 
 CARD = "4111 1111 1111 1111"
 SECRET = "unspeakable"

@@ -16,10 +16,11 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local import kafka, postgres
-from deploy.local.process import HOST, REPOSITORY, Process, free_port, is_listening
+from deploy.local.process import HOST, REPOSITORY, Process, is_listening
 from services.kernel import keys, topics
 from services.kernel.settings import Settings
 from tests.support import stack
+from tests.support.ports import free_port
 from tests.support.services import Service
 from tests.support.services import services as running_services
 

@@ -89,6 +89,7 @@ async def test_the_newest_value_counts_and_a_tombstone_removes(
         assert view.items() == [(b"a", b"2")]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ending", ["commit", "abort"])
 async def test_a_control_record_at_the_end_holds_no_barrier_up(bus: Settings, ending: str) -> None:
     """The relay writes in transactions: each leaves a record behind that no consumer is ever given."""

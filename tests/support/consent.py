@@ -27,6 +27,7 @@ from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from tests.support.connecting import connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ async def consent(
         ):
             tasks = [group.create_task(run) for run in runs]
             yield Instance(pool, decisions, publications, health, http)
+            await connected(health)
             for task in tasks:
                 task.cancel()
     finally:

@@ -33,6 +33,7 @@ from services.profile.flow.decisions import Decisions
 from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
 from services.profile.store import CHANNEL
+from tests.support.connecting import connected
 
 PURPOSES = {"analytics": "to count", "marketing": "to write"}
 
@@ -276,6 +277,8 @@ async def running(*parts: Any) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(part.run()) for part in parts]
     try:
         yield
+        for part in parts:
+            await connected(part._health)
         for task in tasks:
             if task.done():
                 task.result()

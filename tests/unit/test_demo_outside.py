@@ -14,10 +14,10 @@ from deploy.demo import records, run
 from deploy.demo.api import Services, counts
 from deploy.demo.measured import Counts, Delivery
 from deploy.demo.run import NotPlayed
-from deploy.local.process import free_port
 from services.kernel import codec, headers
 from services.kernel.events import Activity, DeadLetter, Event, GoldenRecord, Transition
 from services.kernel.settings import Settings
+from tests.support.ports import free_port
 
 RUN = "r1"
 

@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.local.process import free_port
 from services.kernel import keys
 from services.kernel.settings import Settings
-from tests.integration.ingest.world import TOPICS, World
+from tests.integration.ingest.world import TOPICS, Keys, World
+from tests.support.ports import free_port
 from tests.support.services import Service, services
 
 
@@ -35,6 +35,28 @@ def own(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
+def unused(own: Settings) -> Iterator[Keys]:
+    """Keys for one test after the other, many made at once: the service reads the keyring once a second."""
+    return _made(own)
+
+
+def _made(settings: Settings) -> Iterator[Keys]:
+    while True:
+        made = []
+        for _ in range(32):
+            source = secrets.token_hex(4)
+            made.append(
+                Keys(
+                    source,
+                    web=keys.create(settings.keyring, f"web-{source}", "write", f"web-{source}"),
+                    server=keys.create(settings.keyring, f"server-{source}", "server", f"shop-{source}"),
+                    admin=keys.create(settings.keyring, f"admin-{source}", "admin"),
+                )
+            )
+        yield from made
+
+
+@pytest.fixture(scope="module")
 def service(own: Settings) -> Iterator[Service]:
     with services(own, ("ingest",)) as started:
         yield started["ingest"]
@@ -49,15 +71,12 @@ async def _delete_topics(settings: Settings) -> None:
 
 
 @pytest.fixture
-async def world(own: Settings, service: Service) -> AsyncIterator[World]:
-    source = secrets.token_hex(4)
-    web = keys.create(own.keyring, f"web-{source}", "write", f"web-{source}")
-    server = keys.create(own.keyring, f"server-{source}", "server", f"shop-{source}")
+async def world(own: Settings, service: Service, unused: Iterator[Keys]) -> AsyncIterator[World]:
     consumer = AIOKafkaConsumer(bootstrap_servers=own.kafka, enable_auto_commit=False)
     await consumer.start()
     try:
         async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
-            world = World(service, client, consumer, own, web, server, source)
+            world = World(service, client, consumer, own, next(unused))
             world.since = {topic: await world.ends(topic) for topic in TOPICS}
             await _key_is_known(world)
             yield world

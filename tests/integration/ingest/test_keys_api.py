@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import pytest
 
-from services.kernel import keys
 from tests.integration.ingest.world import World, track
 from tests.support.audit import acts
 from tests.support.outside import eventually
@@ -18,8 +17,7 @@ from tests.support.outside import eventually
 @pytest.fixture
 async def api(world: World) -> AsyncIterator[httpx.AsyncClient]:
     """The service, called with an admin key that has all scopes."""
-    token = keys.create(world.settings.keyring, f"admin-{world.source}", "admin")
-    bearer = {"Authorization": f"Bearer {token}"}
+    bearer = {"Authorization": f"Bearer {world.keys.admin}"}
     async with httpx.AsyncClient(base_url=world.service.url, headers=bearer, timeout=30) as client:
         await eventually(lambda: _answers(client, 200))
         yield client

@@ -14,9 +14,10 @@ import psutil
 import pytest
 
 from deploy.local import kafka
-from deploy.local.process import free_port, is_listening, running
+from deploy.local.process import is_listening, running
 from services.kernel import keys
 from services.kernel.settings import Settings
+from tests.support.ports import free_port
 from tests.support.services import Service, services
 
 MEBIBYTE = 1024 * 1024

@@ -19,6 +19,16 @@ from tests.support.services import Service
 TOPICS = ("events.collected", "deadletters", "audit.acts")
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Tokens of a test's own, the first two for its sources web-SOURCE and shop-SOURCE."""
+
+    source: str
+    web: str
+    server: str
+    admin: str
+
+
 @dataclass
 class World:
     """A running ingest service, keys for it, and what a test brought into Kafka through it."""
@@ -27,10 +37,20 @@ class World:
     client: httpx.AsyncClient
     consumer: AIOKafkaConsumer
     settings: Settings
-    web: str
-    server: str
-    source: str
+    keys: Keys
     since: dict[str, dict[TopicPartition, int]] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        return self.keys.source
+
+    @property
+    def web(self) -> str:
+        return self.keys.web
+
+    @property
+    def server(self) -> str:
+        return self.keys.server
 
     async def post(self, path: str, body: Any, *, key: str | None = None, **options: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

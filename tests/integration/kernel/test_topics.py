@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.local.process import free_port
 from services.kernel import topics
 from services.kernel.outcome import Outage
 from services.kernel.settings import Settings
+from tests.support.ports import free_port
 
 
 async def test_repeating_creates_nothing(settings: Settings) -> None:

@@ -262,6 +262,8 @@ async def test_what_is_administered_and_read_is_logged_and_what_is_refused_too(
     }
     by = {act.action: act for act in found if act.actor == "admin"}
     assert by["segments.put"].why == "spring campaign"
+    people = sorted(bytes.fromhex(profile(name)) for name in ("ada", "bob"))
+    assert by["segments.members"].profiles == people
     assert by["segments.why"].profiles == [bytes.fromhex(profile("ada"))]
     assert by["segments.why"].identifiers == [world.settings.hasher()("user_id", "ada")]
 

@@ -15,7 +15,6 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.local.process import free_port
 from services.kernel import codec, headers
 from services.kernel.clock import HOUR, SystemClock
 from services.kernel.events import DeadLetter, GoldenRecord, Membership, SegmentDefinition, Transition
@@ -26,6 +25,7 @@ from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.segment.flow.verify import verify
 from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, golden, orders, profile
+from tests.support.ports import free_port
 from tests.support.services import Service, services
 
 

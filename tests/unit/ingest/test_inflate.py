@@ -57,6 +57,7 @@ def test_a_body_within_the_bound_may_not_be_compressed_absurdly() -> None:
         gzip.compress(b"abc") + b"\0" * 20,
         b"",
     ],
+    ids=["no gzip", "cut off", "more behind", "two", "zeros behind", "empty"],  # the time is in the data
 )
 def test_broken_gzip_is_named_so(data: bytes) -> None:
     with pytest.raises(BadRecord, match="bad_gzip"):
