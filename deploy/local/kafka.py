@@ -35,11 +35,12 @@ JVM_OPTIONS = (
 
 def version() -> str:
     """The locked version of Kafka, such as `4.4.0`."""
-    return next(str(jar["version"]) for jar in _locked_jars() if jar["artifactId"] == "kafka_2.13")
+    return next(str(jar["version"]) for jar in _locked_jars(FOLDER) if jar["artifactId"] == "kafka_2.13")
 
 
-def class_path() -> str:
-    """Java's class path of the locked jars, downloaded where missing, each checked by its SHA-256.
+def class_path(folder: Path = FOLDER) -> str:
+    """Java's class path of the jars that the folder's `jgo.lock.toml` names, downloaded where missing, each
+    checked by its SHA-256.
 
     Raises:
         LocalStackError: a jar cannot be had, or the registry serves another than the locked one.
@@ -50,7 +51,7 @@ def class_path() -> str:
     context.repo_cache.mkdir(parents=True, exist_ok=True)
     with (context.repo_cache / ".candor.lock").open("w") as lock, ThreadPoolExecutor(8) as pool:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two set-ups at once must not write the same jar
-        return ":".join(map(str, pool.map(lambda jar: _verified(context, jar), _locked_jars())))
+        return ":".join(map(str, pool.map(lambda jar: _verified(context, jar), _locked_jars(folder))))
 
 
 def prepare(folder: Path, port: int, controller_port: int, *, short_lived: bool = False) -> Process:
@@ -72,8 +73,8 @@ def prepare(folder: Path, port: int, controller_port: int, *, short_lived: bool 
     return Process("kafka", (*java, "kafka.Kafka", str(properties)), port)
 
 
-def _locked_jars() -> list[dict[str, Any]]:
-    locked: list[dict[str, Any]] = tomllib.loads((FOLDER / "jgo.lock.toml").read_text())["dependencies"]
+def _locked_jars(folder: Path) -> list[dict[str, Any]]:
+    locked: list[dict[str, Any]] = tomllib.loads((folder / "jgo.lock.toml").read_text())["dependencies"]
     return locked
 
 
@@ -87,7 +88,7 @@ def _verified(context: MavenContext, jar: dict[str, Any]) -> Path:
         if hashlib.sha256(path.read_bytes()).hexdigest() == jar["sha256"]:
             return path
         path.unlink()
-    raise LocalStackError(f"{artifact} is not the file that deploy/local/jgo.lock.toml names")
+    raise LocalStackError(f"{artifact} is not the file that jgo.lock.toml names")
 
 
 def _run(*command: str) -> None:

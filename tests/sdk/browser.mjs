@@ -8,6 +8,8 @@ const [page, mode, posts, ingest, writeKey, installed] = process.argv.slice(2);
 const FOLDERS = {
   segment: new URL("node_modules/@segment/analytics-next/dist/umd/", import.meta.url),
   rudder: new URL("node_modules/@rudderstack/analytics-js/dist/npm/modern/bundled/umd/", import.meta.url),
+  customerio: new URL("node_modules/@customerio/cdp-analytics-browser/dist/umd/", import.meta.url),
+  rudder_legacy: new URL("node_modules/rudder-sdk-js/dist/npm/", import.meta.url),
 };
 
 async function start() {

@@ -137,7 +137,13 @@ class Collector:
         return identifiers
 
     def _happened(self, call: Call) -> tuple[int, bool]:
-        original = call.timestamp if call.originalTimestamp is None else call.originalTimestamp
+        """RudderStack's SDKs name the time of a call ``originalTimestamp``; a ``timestamp`` beside it is what
+        the app gave, and stands as it is (rudder-server, ``enhanceWithTimeFields``)."""
+        original = call.timestamp
+        if call.originalTimestamp is not None:
+            if original is not None:
+                return corrected(original, None, self._received_at)
+            original = call.originalTimestamp
         sent_at = self._sent_at if call.sentAt is None else microseconds(call.sentAt)
         return corrected(original, sent_at, self._received_at)
 

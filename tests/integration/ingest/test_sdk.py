@@ -1,19 +1,41 @@
-"""The Python SDKs of Segment and RudderStack, unmodified: each call arrives, once and whole."""
+"""Python SDKs, unmodified: each call arrives, once and whole."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from customerio.analytics.client import Client as CustomerIo
+from hightouch.htevents.client import Client as Hightouch
 from rudderstack.analytics.client import Client as RudderStack
 from segment.analytics.client import Client as Segment
 
 from services.kernel.events import Event
 from tests.integration.ingest.world import World
+
+
+class Sdk(NamedTuple):
+    """``library``: what it calls itself. ``refusal``: the code that it reads from a refused request."""
+
+    client: type[Any]
+    package: str
+    library: str = "analytics-python"
+    refusal: str = "unknown_write_key"
+
+
+SDKS = (
+    Sdk(Segment, "segment-analytics-python"),
+    Sdk(RudderStack, "rudder-sdk-python"),
+    Sdk(CustomerIo, "customerio-cdp-analytics"),
+    Sdk(Hightouch, "events-sdk-python", "events-sdk-python", "unknown"),
+)
+each_sdk = pytest.mark.parametrize("sdk", SDKS, ids=[sdk.package for sdk in SDKS])
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+"""Which two of them call: from Python 3.12 on it warns."""
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
 
@@ -33,24 +55,17 @@ def send(sdk: type[Any], url: str, key: str, *, gzip: bool) -> list[Any]:
     return errors
 
 
-@pytest.mark.parametrize("gzip", [False, True])
-async def test_segments_sdk(world: World, gzip: bool) -> None:
-    await check(Segment, world, gzip=gzip)
+@each_sdk
+async def test_they_report_a_refusal_with_our_words(world: World, sdk: Sdk) -> None:
+    [error] = await asyncio.to_thread(send, sdk.client, world.service.url, "candor_wrong", gzip=False)
+    assert (error.status, error.code) == (401, sdk.refusal)
+    assert "unknown write key" in error.message
 
 
 @pytest.mark.parametrize("gzip", [False, True])
-async def test_rudderstacks_sdk(world: World, gzip: bool) -> None:
-    await check(RudderStack, world, gzip=gzip)
-
-
-@pytest.mark.parametrize("sdk", [Segment, RudderStack])
-async def test_they_report_a_refusal_with_our_words(world: World, sdk: type[Any]) -> None:
-    [error] = await asyncio.to_thread(send, sdk, world.service.url, "candor_wrong", gzip=False)
-    assert (error.status, error.code) == (401, "unknown_write_key")
-
-
-async def check(sdk: type[Any], world: World, *, gzip: bool) -> None:
-    errors = await asyncio.to_thread(send, sdk, world.service.url, world.server, gzip=gzip)
+@each_sdk
+async def test_every_call_arrives(world: World, sdk: Sdk, gzip: bool) -> None:
+    errors = await asyncio.to_thread(send, sdk.client, world.service.url, world.server, gzip=gzip)
     assert errors == []
     events: dict[tuple[str, str | None], Event] = {(e.type, e.name): e for e in await world.events()}
     assert set(events) == {
@@ -64,8 +79,7 @@ async def check(sdk: type[Any], world: World, *, gzip: bool) -> None:
     }
     payloads = {key: msgspec.json.decode(event.payload) for key, event in events.items()}
     libraries = [payload["context"]["library"] for payload in payloads.values()]
-    package = "segment-analytics-python" if sdk is Segment else "rudder-sdk-python"
-    assert libraries == [{"name": "analytics-python", "version": version(package)}] * 7
+    assert libraries == [{"name": sdk.library, "version": version(sdk.package)}] * 7
     assert payloads["identify", None]["traits"] == {"name": "Jürgen", "age": 41}
     order = events["track", "Order Completed"]
     skew = order.timestamp - int(MOMENT.timestamp() * 1_000_000)

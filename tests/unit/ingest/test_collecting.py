@@ -158,6 +158,13 @@ def test_a_batchs_sent_at_corrects_the_clock() -> None:
     assert (collected.event.timestamp, collected.event.timestamp_bounded) == (RECEIVED - 10_000_000, False)
 
 
+def test_rudderstacks_time_of_a_call_is_corrected_and_a_time_that_the_app_gave_stands() -> None:
+    called: dict[str, Any] = {"originalTimestamp": "2040-01-01T00:00:00Z", "sentAt": "2040-01-01T00:00:10Z"}
+    assert collect(track(**called)).event.timestamp == RECEIVED - 10_000_000
+    given = collect(track(**called, timestamp="2020-01-01T00:00:00Z")).event
+    assert (given.timestamp, given.timestamp_bounded) == (1_577_836_800_000_000, False)
+
+
 @pytest.mark.parametrize(
     ("address", "stored"),
     [
