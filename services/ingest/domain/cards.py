@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
-from services.ingest.domain.issuers import LONGEST, SHORTEST, brand
+from services.ingest.domain.issuers import LONGEST, SHORTEST, begins_number, brand
 
 NUMBER = "number"
 TRACK = "track"
@@ -99,17 +100,20 @@ def mask(text: str) -> tuple[str, list[str]]:
 
 
 def _cards(text: str, run: re.Match[str]) -> Iterator[_Found]:
-    """The card numbers of one run of digits and separators, from left to right."""
+    """The card numbers of one run of digits and separators, from left to right. Groups are put together only
+    where a number begins by issuer and check digit: 80 µs each, and a hostile body has a hundred thousand."""
     groups = _groups(text, run)
-    if _is_parcel("".join([group.digits for group in groups])):
+    digits = "".join([group.digits for group in groups])
+    if _is_parcel(digits):
         return
+    starts = list(accumulate((len(group.digits) for group in groups), initial=0))
     i = 0
     while i < len(groups):
         group = groups[i]
-        last = i
+        card, last = None, i
         if len(group.digits) >= SHORTEST:
             card = None if _is_fraction(groups, i) else _in_one_run(group, text)
-        else:
+        elif begins_number(digits[starts[i] : starts[i] + LONGEST]):
             card, last = _in_groups(groups, i)
         if card is not None:
             yield card
