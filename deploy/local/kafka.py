@@ -69,7 +69,8 @@ def prepare(folder: Path, port: int, controller_port: int, *, short_lived: bool 
     if not (folder / "data" / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         shutil.rmtree(folder / "data", ignore_errors=True)  # what an interruption left
-        _run(*java, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties))
+        identity = f"--cluster-id={cluster}"  # in one word, as one of 64 begins like an option
+        _run(*java, "kafka.tools.StorageTool", "format", "--standalone", identity, "-c", str(properties))
     return Process("kafka", (*java, "kafka.Kafka", str(properties)), port)
 
 
