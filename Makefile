@@ -60,7 +60,8 @@ bench: .venv/dev ## the benchmark; one JSON object a line
 bench-masking: .venv/dev ## how well and how fast card data are found; one JSON object a line
 	@$(BIN)/python -m tests.bench.masking
 
-faults: .venv/dev ## the long fault tests: more kills, pauses and restarts, more hostile requests
+faults: .venv/dev ## the long fault tests: more kills, pauses and restarts, hostile requests and drawn examples
+	CANDOR_HYPOTHESIS=explore $(BIN)/pytest -n 2 tests/unit
 	CANDOR_FAULT_ROUNDS=$${CANDOR_FAULT_ROUNDS:-20} CANDOR_HOSTILE=20000 $(BIN)/pytest tests/faults tests/e2e/test_hostile.py
 
 lock: .venv/dev ## lock the newest packages that requirements/*.in allow

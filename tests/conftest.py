@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -23,10 +24,11 @@ def pytest_configure() -> None:
     # SIGTERM ends it as Ctrl-C does, so that the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A busy machine is slow, which proves nothing about the code.
-    hypothesis.settings.register_profile(
-        "candor", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-    )
-    hypothesis.settings.load_profile("candor")
+    patient: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    # The same code gets the same answer; what nobody thought of yet is looked for by `make faults`.
+    hypothesis.settings.register_profile("candor", **patient, derandomize=True)
+    hypothesis.settings.register_profile("explore", **patient, max_examples=2000, print_blob=True)
+    hypothesis.settings.load_profile(os.environ.get("CANDOR_HYPOTHESIS", "candor"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import sys
 from typing import Any
 
 import msgspec
@@ -135,15 +135,24 @@ def test_ids_of_digits_are_harmless_alone_and_among_others(ids: list[str]) -> No
     "unit",
     ["4 ", "6011 ", "4111111111111112 ", "6" * 19 + "x", "81" * 31 + "x", "%204", "%226011", "63 63-63."],
 )
-def test_the_look_takes_time_in_proportion_whatever_the_digits(unit: str) -> None:
-    def seconds(size: int) -> float:
+def test_the_look_takes_work_in_proportion_whatever_the_digits(unit: str) -> None:
+    def work(size: int) -> int:
+        """Calls of functions, as their time is another each time."""
         raw = f'{{"a":"{unit * (size // len(unit))}"}}'.encode()
-        began = time.process_time()
-        CLEANER.suspicious(raw)
-        return time.process_time() - began
+        calls = 0
 
-    short = min(seconds(16_000) for _ in range(3))
-    assert seconds(256_000) < 16 * 5 * max(short, 0.001)
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            CLEANER.suspicious(raw)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert work(64_000) < 1.2 * 16 * work(4_000)
 
 
 @given(JSON)
