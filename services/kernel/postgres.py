@@ -6,6 +6,8 @@ A service's tables stand in the schema that bears its name; its connections see 
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -80,6 +82,21 @@ async def connect(
     if pool is None:  # only for callers who pass loop=…
         raise Outage("Postgres: no pool")
     return pool
+
+
+@asynccontextmanager
+async def own_connection(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for one task alone. At the end it is closed and not given back, in whatever state it is:
+    its session's locks, settings and listeners go with it."""
+    connection = await pool.acquire()
+    try:
+        yield connection
+    finally:
+        # One that the server closed before is complained of; raised from here, that would take the place of
+        # a cancellation.
+        with suppress(*OUTAGES):
+            connection.terminate()
+            await pool.release(connection)
 
 
 def migrate(settings: Settings, service: str) -> None:

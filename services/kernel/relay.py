@@ -23,7 +23,7 @@ from services.kernel.closing import close
 from services.kernel.health import Health
 from services.kernel.message import MAX_BATCH_BYTES, Message, add, partition_of
 from services.kernel.outcome import Outage
-from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
+from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool, own_connection
 from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
@@ -121,8 +121,7 @@ class Relay:
     async def _lock(self) -> Any:
         """A connection that holds the shard's advisory lock; waits for it, ready, as a stand-by."""
         key = zlib.crc32(f"{self._name}".encode())
-        connection = await self._pool.acquire()
-        try:
+        async with own_connection(self._pool) as connection:  # with the session the lock goes
             await connection.execute(f"SET idle_session_timeout = '{self._lease_seconds}s'")
             while not await connection.fetchval(
                 "SELECT pg_try_advisory_lock(hashtext(current_schema()), $1::bigint::bit(32)::int)", key
@@ -132,12 +131,6 @@ class Relay:
             if self._channel is not None:
                 await connection.add_listener(self._channel, self._notified)
             yield connection
-        finally:
-            # Closed, not given back: with the session the lock goes. One that the server closed before is
-            # complained of; raised from here, that would take the place of a cancellation.
-            with contextlib.suppress(*OUTAGES):
-                connection.terminate()
-                await self._pool.release(connection)
 
     def _notified(self, *_: object) -> None:
         self._woken.set()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from services.consent import store
 from services.consent.store import Waiting
 from services.kernel.message import Message
-from services.kernel.postgres import OUTAGES, Connection, Pool
+from services.kernel.postgres import OUTAGES, Connection, Pool, own_connection
 from services.kernel.relay import notify
 
 TOPIC = "consent.state"
@@ -77,13 +77,9 @@ class Publications:
         """Watch until cancelled."""
         while True:
             try:
-                async with self._pool.acquire() as connection:
+                async with own_connection(self._pool) as connection:
                     await connection.add_listener(PUBLISHED, self._notified)
-                    try:
-                        await self._watch(connection)
-                    finally:
-                        with contextlib.suppress(*OUTAGES):
-                            await connection.remove_listener(PUBLISHED, self._notified)
+                    await self._watch(connection)
             except OUTAGES as error:
                 log.warning("outage", extra={"part": "publications", "why": type(error).__name__})
                 await asyncio.sleep(SWEEP_SECONDS)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from services.kernel.postgres import Pool
+from services.kernel.postgres import Pool, own_connection
 from services.segment.store.statements import PUBLISHED, SQL
 
 
@@ -92,16 +92,9 @@ class Reader:
     @asynccontextmanager
     async def notified(self, wake: Callable[[], None]) -> AsyncIterator[Any]:
         """While open, ``wake`` is called when transitions were published. Yields the connection."""
-        async with self._pool.acquire() as connection:
-
-            def listener(*_: object) -> None:
-                wake()
-
-            await connection.add_listener(PUBLISHED, listener)
-            try:
-                yield connection
-            finally:
-                await connection.remove_listener(PUBLISHED, listener)
+        async with own_connection(self._pool) as connection:
+            await connection.add_listener(PUBLISHED, lambda *_: wake())
+            yield connection
 
     async def forget(self, before: int, batch: int) -> int:
         """Delete up to ``batch`` published transitions of each partition from before the time."""
