@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# The locks name everything, so nothing is resolved: pip's resolver would see what was released since they were made, and
+# refuse a locked package where another one asks for it with an extra.
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status clean test test-fast check check-static check-unit format bench bench-masking \
@@ -74,8 +77,7 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 
 .venv/runtime: .venv/bin/python requirements/runtime.txt requirements/demo.txt pyproject.toml
 	@printf '  %-34s ' 'Python packages'; began=$$(date +%s); \
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes \
-		-r requirements/runtime.txt -r requirements/demo.txt && \
+	$(INSTALL) -r requirements/runtime.txt -r requirements/demo.txt && \
 	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check \
 		--no-deps --no-build-isolation --editable . && \
 	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
@@ -90,5 +92,5 @@ tests/sdk/node_modules/.package-lock.json: .venv/dev tests/sdk/package-lock.json
 	esac
 
 .venv/dev: .venv/runtime requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
