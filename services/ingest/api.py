@@ -8,7 +8,6 @@ import binascii
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,6 +24,7 @@ from services.kernel import metrics
 from services.kernel.clock import Clock
 from services.kernel.keys import KeyRing
 from services.kernel.outcome import BadRecord, CandorError, Outage
+from services.kernel.remembered import remembered
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -214,7 +214,7 @@ def _host(headers: dict[bytes, bytes], scope: Scope) -> str:
     return headers.get(b"host", b"").decode("latin-1") or f"{server[0]}:{server[1]}"
 
 
-@lru_cache(maxsize=1_000)
+@remembered(1_000)
 def _basic(authorization: bytes) -> str | None:
     """The user name of Basic authorization, None where there is none that can be read."""
     scheme, _, credentials = authorization.partition(b" ")

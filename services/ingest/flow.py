@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
@@ -22,19 +24,24 @@ from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
-from services.kernel.message import Message, partition_of
-from services.kernel.outcome import BadRecord, CandorError
+from services.kernel.message import MAX_RECORD_BYTES, Message, partition_of
+from services.kernel.outcome import BadRecord, CandorError, Outage
 from services.kernel.permission import Stamp
 from services.kernel.produce import BatchProducer
+from services.kernel.remembered import LONGEST
 
 TOPIC = "events.collected"
 STAGE = "ingest"
 MAX_WRITTEN = 4_000_000
 """Bytes that one request may become: a batch's context stands in each of its events."""
 
+MAX_VALUE = MAX_RECORD_BYTES - 8_192
+"""Bytes of an event's record: key, headers and what the gate adds to them take less than the rest."""
+
 _HASHES = 20_000
 _HEADERS = 150
 """Bytes of key and headers, about."""
+_GPC = Stamp(gpc=True)
 
 
 class UnknownKey(CandorError):
@@ -76,7 +83,7 @@ class Flow:
         self._cleaner = cleaner
         self._plans = plans
         self._rates = Rates(clock)
-        self._hash = lru_cache(_HASHES)(hasher)
+        self._hash = _remembering(hasher)
         self._clock = clock
         self._ok = metrics.RECORDS.labels(STAGE, "ok")
         self._dead = metrics.RECORDS.labels(STAGE, "dead")
@@ -96,10 +103,13 @@ class Flow:
         messages, dead, reports = self._decide(arrived, request, key)
         placed = _placed(messages, await self._producer.partitions(TOPIC))
         writing = self._producer.forward(TOPIC, placed)
-        if dead or reports:
-            await asyncio.gather(writing, self._dead_letters.send_messages([*dead, *reports]))
-        else:
-            await writing
+        try:
+            if dead or reports:
+                await asyncio.gather(writing, self._dead_letters.send_messages([*dead, *reports]))
+            else:
+                await writing
+        except BadRecord as error:  # what was decided on fits: the broker is set to take less
+            raise Outage(f"Kafka: {error.detail}") from error
         self._ok.inc(len(messages))
         if dead:
             self._dead.inc(len(dead))
@@ -147,6 +157,9 @@ class Flow:
                 collected = collector.collect(raw, index, suspicious=suspicious, harmless=is_harmless)
                 report = self._planned(collected.event)
                 message = event_message(collected, common, arrived.gpc)
+                length = len(message[1] or b"")
+                if length > MAX_VALUE:
+                    raise BadRecord("too_large", f"with what its batch says more than {MAX_VALUE} bytes")
             except BadRecord as error:
                 payload, found = kept(raw, cleaner, suspicious=suspicious)
                 masked += found
@@ -159,7 +172,7 @@ class Flow:
                 messages.append(message)
                 if report is not None:
                     reports.append(Letter(message.key, self._letter(report, source, b""), common))
-                size += len(message[1] or b"")
+                size += length
             if size > MAX_WRITTEN:
                 raise BadRecord("too_large", "the context of the batch makes its events too large")
         for kind in masked:
@@ -199,8 +212,11 @@ def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc
     bore Sec-GPC: 1."""
     identifiers = collected.identifiers
     named = [(headers.IDENTIFIERS, join(identifiers)), *common]
-    if gpc or collected.categories is not None:
-        named.append((headers.STAMP, _stamp(collected.categories, gpc)))
+    stamp = collected.stamp
+    if gpc:
+        stamp = _GPC if stamp is None else replace(stamp, gpc=True)
+    if stamp is not None:
+        named.append((headers.STAMP, stamp.to_header()))
     if collected.test:
         named.append((headers.TEST, b"1"))
     return Message(identifiers[0], codec.encode(collected.event), named)
@@ -208,8 +224,14 @@ def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc
 
 def _letter_headers(gpc: bool, is_id_masked: bool) -> list[tuple[str, bytes]]:
     """What a replay must know of a bad call beyond its payload."""
-    named = [(headers.STAMP, _stamp(None, True))] if gpc else []
+    named = [(headers.STAMP, _GPC.to_header())] if gpc else []
     return [*named, (headers.ID_MASKED, b"1")] if is_id_masked else named
+
+
+def _remembering(hasher: Hasher) -> Callable[[str, str], bytes]:
+    """The hash of (kind, value), remembered where the value is short: senders choose it."""
+    known = lru_cache(_HASHES)(hasher)
+    return lambda kind, value: known(kind, value) if len(value) <= LONGEST else hasher(kind, value)
 
 
 def _placed(messages: Sequence[Message], partitions: int) -> dict[int, tuple[list[Message], int]]:
@@ -222,8 +244,3 @@ def _placed(messages: Sequence[Message], partitions: int) -> dict[int, tuple[lis
         place: (part, sum([len(message[1] or b"") for message in part]) + _HEADERS * len(part))
         for place, part in placed.items()
     }
-
-
-@lru_cache(maxsize=4096)
-def _stamp(categories: tuple[str, ...] | None, gpc: bool) -> bytes:
-    return Stamp(allowed=categories, gpc=gpc).to_header()

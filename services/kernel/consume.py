@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError, RecordTooLargeError
+from aiokafka.errors import KafkaError
 
 from services.kernel import metrics
 from services.kernel.closing import close
@@ -32,6 +32,7 @@ from services.kernel.postgres import DATA, OUTAGES, RETRY
 from services.kernel.settings import Settings
 
 TOP_UP_MILLISECONDS = 4
+_BAD: tuple[type[Exception], ...] = (BadRecord, *DATA)
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ class BatchLoop:
                     "transaction is run again", extra={"stage": self._stage, "why": type(error).__name__}
                 )
                 continue
-            except (BadRecord, RecordTooLargeError, *DATA) as error:
+            except _BAD as error:
                 return await self._bisect(batch, error)
         raise Outage(f"{self._stage}: the transaction lost ten times in a row")
 

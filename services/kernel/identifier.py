@@ -6,8 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
+
+from services.kernel.remembered import remembered
 
 HASH_SIZE = 16
 USER_ID = "user_id"
@@ -49,7 +50,7 @@ def normalise(value: str) -> str:
     return value if value.isascii() else unicodedata.normalize("NFC", value)
 
 
-@lru_cache(maxsize=_CACHED)
+@remembered(_CACHED)
 def is_blocked(value: str) -> bool:
     """Whether the normalised value stands for nobody in particular (``undefined``, ``null``, ``0``, the empty
     UUID, …), as broken clients send it for everybody. It must neither link people nor carry a decision of one

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from services.kernel.closing import close
 from services.kernel.message import MAX_BATCH_BYTES, MAX_RECORD_BYTES, Message, partition_of
@@ -136,7 +136,8 @@ class BatchProducer:
         """Write the records; (partition, offset) of each, in the order given.
 
         ``partition`` None chooses by key (:func:`partition_of`). Raises BadRecord("too_large") before
-        anything is written, Outage when the records can not be made durable now.
+        anything is written, or where the broker takes less, in which case some may be; Outage when the
+        records can not be made durable now.
         """
         if not messages:
             return []
@@ -197,6 +198,8 @@ class BatchProducer:
             await delivery.future
         except TimeoutError:
             raise Outage(f"Kafka did not acknowledge within {self._timeout:g} s") from None
+        except (MessageSizeTooLargeError, RecordListTooLargeError):
+            raise BadRecord("too_large", "the broker takes no record of that size") from None
         except KafkaError as error:
             raise Outage(f"Kafka refused a batch: {type(error).__name__}") from error
         finally:
@@ -209,10 +212,11 @@ class BatchProducer:
             while lane.parcels:
                 group, error = await self._send(topic, partition, lane)
                 if error is not None:
-                    for parcel in group:
-                        self._finish(parcel, error)
+                    # First: those who are told go on at once, and must not meet what is being closed.
                     if not getattr(error, "retriable", False):
                         await self._restart()
+                    for parcel in group:
+                        self._finish(parcel, error)
         finally:
             lane.busy = False
             for parcel in lane.parcels:

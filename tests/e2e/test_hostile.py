@@ -102,7 +102,34 @@ def _mistyped(draw: random.Random) -> bytes:
     return json.dumps(body).encode()
 
 
+def _often_encoded(draw: random.Random) -> bytes:
+    """A URL with signs that are encoded anew at each of many levels."""
+    url = "/=" * draw.choice([100, 4_000]) + "email%" + "25" * draw.randrange(30) + "3Dx"
+    return _event(json.dumps({"url": url, "other": f"?{'%3D' * 3_000}&token=x"}).encode())
+
+
+def _unlike(draw: random.Random, size: int) -> str:
+    """A text that no other request has."""
+    return f"{draw.getrandbits(64):x}{'y' * size}"
+
+
+def _remembered(draw: random.Random) -> bytes:
+    """Long ones of all that could be remembered: names, addresses, ids, categories."""
+    context = {
+        "ip": f"10.0.0.1%{_unlike(draw, 8_000)}",
+        "userAgent": _unlike(draw, 900),
+        _unlike(draw, 8_000): {"token": "a", _unlike(draw, 8_000): "?a=1&token=x"},
+    }
+    consent = {"consent": {"categoryPreferences": {_unlike(draw, 1_000): True for _ in range(20)}}}
+    calls = [
+        {"type": "track", "event": "E", "userId": _unlike(draw, 900), "context": context} for _ in range(9)
+    ]
+    return json.dumps({"batch": calls, "context": consent}).encode()
+
+
 _BOMB = gzip.compress(b" " * 50_000_000, 9)
+PUBLIC = "a public key"
+"""Stands for the authorization with one: the user agent is looked at."""
 _AUTHORIZATIONS = ["Basic ====", "Basic \xff", "Bearer x", "x" * 5_000]
 _LARGE = b'{"batch":[' + b" " * 600_000 + b"]}"
 
@@ -122,6 +149,10 @@ KINDS: dict[str, Callable[[random.Random], tuple[dict[str, str], bytes]]] = {
     "no gzip": lambda draw: ({"Content-Encoding": "gzip"}, draw.randbytes(300)),
     "unknown encoding": lambda draw: ({"Content-Encoding": draw.choice(["br", "zstd", "gzip, gzip"])}, b"{}"),
     "headers": lambda draw: ({"Authorization": draw.choice(_AUTHORIZATIONS)}, b"{}"),
+    "new headers": lambda draw: ({"Authorization": f"Basic {_unlike(draw, 7_000)}"}, b"{}"),
+    "user agent": lambda draw: ({"User-Agent": "a=" * 500, "Authorization": PUBLIC}, _event(b"{}")),
+    "often encoded": lambda draw: ({}, _often_encoded(draw)),
+    "remembered": lambda draw: ({}, _remembered(draw)),
     "many": lambda draw: ({}, b'{"batch":[' + b",".join([b"{}"] * draw.choice([2_400, 2_600])) + b"]}"),
 }  # fmt: skip
 
@@ -146,6 +177,7 @@ async def test_hostile_requests_neither_fill_the_memory_nor_keep_good_ones_out(c
     """Each kind in turn, over many connections, some of which never finish; a good client beside them."""
     ingest = candor.services["ingest"]
     basic = aiohttp.encode_basic_auth(candor.tokens["demo-server"], "")  # a public key would be held back
+    public = aiohttp.encode_basic_auth(candor.tokens["demo-web"], "")
     statuses: Counter[tuple[str, int]] = Counter()
     peak = 0.0
     queue = iter(range(HOSTILE))
@@ -155,6 +187,8 @@ async def test_hostile_requests_neither_fill_the_memory_nor_keep_good_ones_out(c
         for number in queue:
             kind = names[number % len(names)]
             headers, body = KINDS[kind](random.Random(f"{SEED} {number}"))  # noqa: S311 - repeatable
+            if headers.get("Authorization") == PUBLIC:
+                headers["Authorization"] = public
             path = "/v1/track" if number % 7 == 0 else "/v1/batch"
             try:
                 async with client.post(

@@ -21,7 +21,7 @@ from services.consent.flow.truncation import Truncation
 from services.kernel import codec, headers, topics
 from services.kernel.events import ConsentSignal, ConsentState, DeadLetter, Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID
-from services.kernel.message import Message, partition_of
+from services.kernel.message import Message, add, partition_of
 from services.kernel.permission import Stamp
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
@@ -245,6 +245,31 @@ async def test_what_can_not_be_judged_is_put_aside_and_the_rest_goes_on(
         ("bad_header", "gate", 0, headless.value),
         ("not_avro", "gate", 2, unreadable.value),
     ]
+
+
+async def test_a_record_too_large_for_what_the_gate_adds_is_put_aside_and_the_rest_goes_on(
+    bus: Settings, producer: BatchProducer
+) -> None:
+    """Of events.permitted the broker takes no more than of events.collected, and a header is added."""
+    key = secrets.token_bytes(16)
+    limit = int(topics.registry()[COLLECTED].config["max.message.bytes"])
+    others = [collected([key], numbered(number)) for number in range(2)]
+    size = limit - 1_000
+    for _ in range(2):  # the second time as large as the broker takes
+        large = collected([key], event("large", bytes(size)))
+        batch = producer._alive().create_batch()
+        add(batch, large)
+        size += limit - batch.size()
+    for message in (others[0], large, others[1]):
+        await producer.forward(COLLECTED, {0: ([message], 0)})
+    async with gate_of(bus):
+        await judged(bus)
+    passed = [record.value for record in await everything(bus, PERMITTED)]
+    assert list(dict.fromkeys(passed)) == [message.value for message in others]
+    [record] = await everything(bus, "deadletters")
+    letter = codec.decode(DeadLetter, record.value)
+    assert (letter.reason, letter.offset, letter.topic) == ("too_large", 1, bus.topic(COLLECTED))
+    assert letter.payload == (large.value or b"")[: len(letter.payload)]
 
 
 async def test_it_counts_what_it_does(bus: Settings, producer: BatchProducer) -> None:

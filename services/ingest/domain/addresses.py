@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from services.kernel.remembered import remembered
+
+_LONGEST = 100
+"""Characters of an address with zone and port: 45 and what an interface may be called, with room."""
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([\d.]+):\d+")
 _IPV4_HOST = (1 << 8) - 1
 _IPV6_HOST = (1 << 80) - 1
 
 
-@lru_cache(maxsize=10_000)
+@remembered()
 def truncated(text: str) -> str | None:
     """The address without the part that tells single households apart, None for what is no address.
 
@@ -19,6 +22,8 @@ def truncated(text: str) -> str | None:
     ports and zones (``%eth0``) go. Of a list, as proxies write them into X-Forwarded-For, the first counts.
     """
     first = text.partition(",")[0].strip().strip('"')
+    if len(first) > _LONGEST:
+        return None
     bare = _WITH_PORT.fullmatch(first)
     try:
         address = ip_address(next(filter(None, bare.groups())) if bare else first)

@@ -154,10 +154,15 @@ def _is_half(escape: bytes) -> bool:
 
 
 def read_call(raw: bytes) -> Call:
-    """One call of a request. Raises BadRecord: "too_large", "too_deep", or "bad_field" naming the field and
-    what was expected there."""
+    """One call of a request. Raises BadRecord as :func:`decode_call`, and "too_large"."""
     if len(raw) > MAX_EVENT:
         raise BadRecord("too_large", f"more than {MAX_EVENT} bytes")
+    return decode_call(raw)
+
+
+def decode_call(raw: bytes) -> Call:
+    """A call of any size. Raises BadRecord: "too_deep", or "bad_field" naming the field and what was expected
+    there."""
     try:
         return _call.decode(raw)
     except msgspec.DecodeError as error:

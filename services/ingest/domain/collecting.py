@@ -14,6 +14,7 @@ from services.ingest.domain.times import DAY, corrected, iso, microseconds
 from services.kernel.events import Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, normalise
 from services.kernel.outcome import BadRecord
+from services.kernel.permission import Stamp
 
 MAX_MESSAGE_ID = 100
 MAX_TEXT = 1_000
@@ -24,14 +25,13 @@ CONSENT_EVENT = "Segment Consent Preference Updated"
 class Collected(Struct, frozen=True, gc=False):
     """An event to store.
 
-    ``identifiers``: their hashes, the routing id's first. ``categories``: those that its consent stamp
-    allows, None where it has none. ``test``: whether it is a test event. ``masked``: kinds of what was
-    taken out.
+    ``identifiers``: their hashes, the routing id's first. ``stamp``: what its context says of consent, None
+    where that says nothing. ``test``: whether it is a test event. ``masked``: kinds of what was taken out.
     """
 
     event: Event
     identifiers: list[bytes]
-    categories: tuple[str, ...] | None
+    stamp: Stamp | None
     test: bool
     masked: list[str]
 
@@ -78,7 +78,7 @@ class Collector:
         if suspicious:
             cleaned, masked = self._cleaner.clean(raw)
             if masked:
-                call = self._without_cards(call, calls.read_call(cleaned))
+                call = self._without_cards(call, calls.decode_call(cleaned))
         type_ = self._type or call.type or ""
         message_id = _text(call.messageId, "messageId", MAX_MESSAGE_ID) or f"{self._request_id}-{index}"
         user_id = _text(call.userId, "userId")
@@ -88,7 +88,7 @@ class Collector:
         name, previous_id, group_id = _subject(call, type_)
         timestamp, bounded = self._happened(call)
         payload, said = self._shared.payload(call, type_)
-        if said.categories is None and name == CONSENT_EVENT:
+        if said.stamp is None and name == CONSENT_EVENT:
             raise BadRecord("bad_consent", "$.context.consent.categoryPreferences is missing")
         event = Event(
             message_id=message_id,
@@ -106,7 +106,7 @@ class Collector:
             payload=payload,
         )
         identifiers = self._identifiers(user_id, anonymous_id, previous_id)
-        return Collected(event, identifiers, said.categories, said.test, masked)
+        return Collected(event, identifiers, said.stamp, said.test, masked)
 
     def completed(self, kept: bytes) -> bytes:
         """A bad call as its dead letter may hold it (:func:`payload.kept`), complete by itself: with its type

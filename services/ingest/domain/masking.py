@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 from msgspec import Raw
@@ -16,15 +14,15 @@ from services.ingest.domain import cards
 from services.ingest.domain.issuers import SHORTEST, brand
 from services.ingest.domain.look import Look
 from services.ingest.domain.names import joined, squeezed
-from services.ingest.domain.queries import QUERY, Queries
+from services.ingest.domain.queries import HIDDEN, QUERY, Queries, decoded
 from services.ingest.domain.rules import Rules
-from services.ingest.domain.secrets import CARD, Dropped, is_expiry
+from services.ingest.domain.secrets import CARD, SECRET, Dropped, is_expiry
 from services.kernel.outcome import BadRecord
+from services.kernel.remembered import remembered
 
 _SHORTEST_TEXT = len("x://a@")
 _TELLING = re.compile(r"[0-9=@%{\[]|[^\x00-\x7f]")
 """One of them stands in every text that something is taken out of."""
-_NAMES = 10_000
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _BETWEEN_DIGITS = re.compile(r"[\s.\-]")
 
@@ -37,7 +35,7 @@ class Cleaner:
         self._dropped = Dropped(rules.secrets.names, rules.secrets.keep)
         self._queries = Queries(rules.queries.parameters)
         self._ids = {joined(name): re.compile(form) for name, form in rules.ids.items()}
-        self._name = lru_cache(_NAMES)(self.text)
+        self._name = remembered()(self._searched)
         look = Look(self._dropped.names.endings, self._queries.names.endings)
         self.harmless = look.harmless
         self.each = look.each
@@ -55,7 +53,14 @@ class Cleaner:
             raise BadRecord("unreadable", type(error).__name__) from None
 
     def text(self, text: str) -> tuple[str, list[str]]:
-        """A text as it may be stored, and the kind of each thing taken out."""
+        """A text as it may be stored, and the kind of each thing taken out: all of it where it is JSON of
+        more levels than can be searched."""
+        try:
+            return self._searched(text)
+        except RecursionError:
+            return HIDDEN, [SECRET]
+
+    def _searched(self, text: str) -> tuple[str, list[str]]:
         kinds: list[str] = []
         return self._text(text, kinds), kinds
 
@@ -114,7 +119,7 @@ class Cleaner:
                 return inner
         masked, found = cards.mask(text)
         if "%" in masked:
-            masked = _masked_as(unquote(masked), masked, found)
+            masked = _masked_as(decoded(masked), masked, found)
         if "\\u" in masked:
             masked = _masked_as(_ESCAPED.sub(_character, masked), masked, found)
         masked, hidden = self._queries.clean(masked)
@@ -133,9 +138,9 @@ class Cleaner:
         return cleaned if found else text
 
 
-def _masked_as(decoded: str, text: str, found: list[str]) -> str:
-    """The text decoded and masked where only that shows card data."""
-    masked, more = cards.mask(decoded)
+def _masked_as(read: str, text: str, found: list[str]) -> str:
+    """The text as ``read`` otherwise, and masked, where only that shows card data."""
+    masked, more = cards.mask(read)
     found += more
     return masked if more else text
 

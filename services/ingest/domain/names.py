@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
+
+from services.kernel.remembered import remembered
 
 _SKIPPED = str.maketrans("", "", " -._+%[]\\\t\r\n\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff")
 _WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[^\W\d_A-Z]+\d*|\d+")
 
 
-@lru_cache(maxsize=10_000)
+@remembered()
 def squeezed(name: str) -> str:
     """The name in NFKC and lower case, without separators."""
     return unicodedata.normalize("NFKC", name).translate(_SKIPPED).lower()
@@ -33,7 +34,7 @@ class Names:
 
     def __init__(self, names: Iterable[str]) -> None:
         self.endings = frozenset(joined(name) for name in names)
-        self._cached = lru_cache(maxsize=10_000)(self._has)
+        self._cached = remembered()(self._has)
 
     def __contains__(self, name: str) -> bool:
         return self._cached(name)

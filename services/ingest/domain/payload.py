@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +14,8 @@ from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
 from services.ingest.domain.masking import Cleaner
 from services.kernel.outcome import BadRecord
+from services.kernel.permission import MAX_STAMP, Stamp
+from services.kernel.remembered import remembered
 
 MAX_USER_AGENT = 1_000
 MAX_KEPT = 256_000
@@ -32,12 +33,12 @@ class Sender(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the context of an event says. ``stored``: the context as it is stored. ``categories``: those that
-    its consent stamp allows, None where it has none. ``test``: whether it is a test event. ``traits``: where
-    RudderStack's SDKs put those of an identify."""
+    """What the context of an event says. ``stored``: the context as it is stored. ``stamp``: what it says of
+    consent, None where it says nothing. ``test``: whether it is a test event. ``traits``: where RudderStack's
+    SDKs put those of an identify."""
 
     stored: bytes
-    categories: tuple[str, ...] | None
+    stamp: Stamp | None
     test: bool
     traits: bytes
 
@@ -50,6 +51,8 @@ _IDS = ("userId", "anonymousId", "previousId", "groupId", "messageId")
 _consent = msgspec.json.Decoder(_Consent | None)
 _members = msgspec.json.Decoder(dict[str, Raw])
 _TRUE = Raw(b"true")
+_GPC = len(b',"gpc":true')
+"""Bytes that the request may add to a stamp."""
 
 
 class Shared:
@@ -116,13 +119,12 @@ class Shared:
 
     def _said(self, raw: bytes) -> Said:
         members, changed = self._merged(raw)
-        consent = members.get("consent")
-        categories = None if consent is None else _allowed(consent)
+        stamp = _stamp(members)
         test = "test" in members and members["test"] == _TRUE
         traits = bytes(members["traits"]) if "traits" in members else b""
         if traits[:1] != b"{":
             traits = b""
-        return Said(msgspec.json.encode(members) if changed else raw, categories, test, traits)
+        return Said(msgspec.json.encode(members) if changed else raw, stamp, test, traits)
 
     def _merged(self, raw: bytes) -> tuple[dict[str, Raw], bool]:
         """The members of a call's context with what the request adds, and whether it adds anything."""
@@ -194,12 +196,13 @@ def kept(raw: bytes, cleaner: Cleaner, *, suspicious: bool) -> tuple[bytes, list
         members = _members.decode(cleaned)
         context = _members.decode(members.get("context", NULL))
     except msgspec.ValidationError:
-        return cleaned, masked  # no object, or none in it, so there is no address to cut
-    if "ip" in context:
-        context["ip"] = _cut(bytes(context["ip"]))
-        members["context"] = Raw(msgspec.json.encode(context))
-        cleaned = msgspec.json.encode(members)
-    return cleaned, masked
+        pass  # no object, or none in it, so there is no address to cut
+    else:
+        if "ip" in context:
+            context["ip"] = _cut(bytes(context["ip"]))
+            members["context"] = Raw(msgspec.json.encode(context))
+            cleaned = msgspec.json.encode(members)
+    return cleaned if len(cleaned) <= MAX_KEPT else b"", masked
 
 
 def id_masked(raw: bytes, kept: bytes) -> bool:
@@ -226,18 +229,27 @@ def as_object(raw: Raw, place: str) -> bytes:
     raise BadRecord("bad_field", f"Expected `object` - at `$.{place}`")
 
 
-def _allowed(consent: Raw) -> tuple[str, ...] | None:
-    """The categories that a consent stamp allows."""
+def _stamp(members: Mapping[str, Raw]) -> Stamp | None:
+    """What a context says of consent. Raises BadRecord("bad_consent")."""
+    if "consent" not in members:
+        return None
     try:
-        known = _consent.decode(consent)
+        preferences = _consent.decode(members["consent"])
     except msgspec.ValidationError as error:
         raise BadRecord("bad_consent", f"{error} of context.consent") from None
-    if known is None or known.categoryPreferences is None:
+    if preferences is None or preferences.categoryPreferences is None:
         return None
-    return tuple(sorted(name for name, allowed in known.categoryPreferences.items() if allowed))
+    stamp = Stamp(
+        allowed=tuple(
+            sorted(name for name, is_allowed in preferences.categoryPreferences.items() if is_allowed)
+        )
+    )
+    if len(stamp.to_header()) > MAX_STAMP - _GPC:
+        raise BadRecord("bad_consent", f"$.context.consent: more than {MAX_STAMP} bytes are allowed")
+    return stamp
 
 
-@lru_cache(10_000)
+@remembered()
 def _cut(address: bytes) -> Raw:
     """A member ``ip`` as it may be stored: null for what is no address."""
     try:

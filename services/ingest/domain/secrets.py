@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from services.ingest.domain.names import Names, squeezed
+from services.kernel.remembered import remembered
 
 CARD = "key"
 """Kind of a member with card data."""
@@ -34,7 +34,7 @@ class Dropped:
 
     def __init__(self, names: Iterable[str], keep: Iterable[str]) -> None:
         self.names = Names(names)
-        self._kind = lru_cache(maxsize=10_000)(self._by_name)
+        self._kind = remembered()(self._by_name)
         self._keep = Names(keep)
 
     def kind(self, container: str, name: str, value: Any) -> str | None:

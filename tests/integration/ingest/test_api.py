@@ -133,6 +133,15 @@ async def test_a_context_that_would_multiply_into_too_much_is_refused(world: Wor
     assert answer.status_code == 413
 
 
+async def test_an_event_that_becomes_too_large_for_a_record_is_a_dead_letter(world: World) -> None:
+    """Masks are longer than short numbers, within JSON in texts all the more."""
+    note = json.dumps([f"[{','.join(['501800000009'] * 1_250)}]"])
+    answer = await world.batch(track(), track(messageId="own"), context={"x": [note] * 31})
+    assert answer.status_code == 200, answer.text
+    assert await world.events() == []
+    assert [(letter.reason, letter.payload) for letter in await world.letters()] == [("too_large", b"")] * 2
+
+
 async def test_gzip_is_unpacked_within_bounds(world: World) -> None:
     async def packed(body: bytes) -> httpx.Response:
         return await world.post("/v1/batch", body, key=world.server, headers={"content-encoding": "gzip"})

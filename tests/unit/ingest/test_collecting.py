@@ -9,13 +9,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
-from services.ingest.domain.payload import Sender, kept
+from services.ingest.domain.payload import MAX_KEPT, Sender, kept
 from services.ingest.domain.times import DAY
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher
 from services.kernel.outcome import BadRecord
+from services.kernel.permission import MAX_STAMP, Stamp
 from tests.support.cleaner import CLEANER
 
 RECEIVED = 20_415 * DAY + 55_000_000
@@ -71,7 +73,7 @@ def test_a_track_becomes_an_event() -> None:
         "context": {"library": {"name": "x"}},
     }
     assert collected.identifiers == [HASH(USER_ID, "u1"), HASH(ANONYMOUS_ID, "a1")]
-    assert collected.categories is None
+    assert collected.stamp is None
 
 
 def test_without_a_user_id_the_anonymous_id_routes() -> None:
@@ -202,8 +204,24 @@ def test_of_apps_in_peoples_hands_address_and_user_agent_are_recorded_where_the_
 def test_the_consent_stamp_lists_what_is_allowed() -> None:
     consent = {"categoryPreferences": {"marketing": True, "analytics": True, "ads": False}}
     collected = collect(track(context={"consent": consent}))
-    assert collected.categories == ("analytics", "marketing")
+    assert collected.stamp == Stamp(allowed=("analytics", "marketing"))
     assert payload(collected)["context"]["consent"] == consent
+
+
+def test_a_stamp_that_the_gate_would_not_take_is_refused_with_its_place() -> None:
+    def preferences(size: int) -> Any:
+        return track(context={"consent": {"categoryPreferences": {"x" * size: True}}})
+
+    error = refused(preferences(MAX_STAMP))
+    assert error.reason == "bad_consent" and "$.context.consent" in error.detail
+    largest = collect(preferences(MAX_STAMP - len('{"allowed":[""],"gpc":true}'))).stamp
+    assert largest is not None and len(replace(largest, gpc=True).to_header()) == MAX_STAMP
+
+
+def test_an_address_that_is_longer_than_any_is_none() -> None:
+    listed = "203.0.113.77" + ", 10.0.0.1" * 1_000
+    assert payload(collect(track(context={"ip": listed})))["context"] == {"ip": "203.0.113.0"}
+    assert payload(collect(track(context={"ip": "fe80::1%" + "e" * 16_000})))["context"] == {"ip": None}
 
 
 def test_cards_are_masked_wherever_they_stand() -> None:
@@ -254,6 +272,27 @@ def test_what_is_kept_of_a_bad_call_has_neither_card_nor_address() -> None:
     assert masked == ["number"]
     assert CARD.encode() not in cleaned and b"203.0.113.77" not in cleaned
     assert msgspec.json.decode(cleaned)["userId"] == "u1"
+
+
+def test_what_is_masked_may_become_longer_than_an_event() -> None:
+    number = "501800000009"
+    note = " ".join([number] * 1_200)
+    collected = collect(track(properties={"a": note, "b": note}))
+    assert len(collected.event.payload) > calls.MAX_EVENT
+    assert number not in str(collected.event)
+
+
+@pytest.mark.parametrize("shape", ["[%s]", '{"a":[%s]}'])
+def test_of_a_bad_call_that_cleaning_makes_too_long_nothing_is_kept(shape: str) -> None:
+    raw = (shape % ",".join(["501800000009"] * 19_000)).encode()
+    assert len(raw) < MAX_KEPT
+    assert kept(raw, CLEANER, suspicious=True)[0] == b""
+
+
+@pytest.mark.parametrize("agent", ["a=" * 500, "[" * 500 + "]" * 500, "a=%3D" * 200, "%25" * 330 + "=x"])
+def test_hostile_user_agents_are_no_matter(agent: str) -> None:
+    stored = payload(collect(track(), sender=Sender("web", None, agent)))["context"]["userAgent"]
+    assert stored == agent
 
 
 @pytest.mark.parametrize("raw", [b"5", b'"x"', b'{"context":5}', b'{"context":null}'])

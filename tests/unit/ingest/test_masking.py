@@ -274,3 +274,7 @@ def test_what_can_not_be_read_is_refused() -> None:
 def test_too_deep_is_refused() -> None:
     with pytest.raises(BadRecord):
         CLEANER.clean(b"[" * 5000 + b"4111111111111111" + b"]" * 5000)
+
+
+def test_a_text_that_is_json_too_deep_to_be_searched_goes_whole() -> None:
+    assert CLEANER.text("[" * 5_000 + "]" * 5_000) == ("***", ["secret"])
