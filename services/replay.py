@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from services.ingest.domain.masking import Cleaner
-from services.ingest.domain.rules import Rules
 from services.ingest.replay import recollected
 from services.kernel import codec, headers
 from services.kernel.deadletter import MAX_PAYLOAD, TOPIC, Letter
 from services.kernel.events import DeadLetter
 from services.kernel.identifier import Hasher
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.masking.rules import Rules
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.produce import BatchProducer
@@ -104,7 +104,7 @@ async def replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcom
     outcome = Outcome()
     waiting: list[tuple[Kept, Message]] = []
     hasher = settings.hasher()
-    cleaner = Cleaner(Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name))
+    cleaner = Cleaner(Rules.load(settings.ingest_rules))
     producer = BatchProducer(settings, "candor-replay")
     await producer.start()
     try:

@@ -73,9 +73,9 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     key = _key(request, state.keyring, body)
     policy: Policy = state.policy
     try:
-        decided = read(body, policy.purposes)
+        decided = read(body, policy.purposes, state.cleaner)
     except Invalid as error:
-        raise Problem(400, "Not a decision", str(error)) from None
+        raise Problem(400, "Not a decision", state.cleaner.text(str(error))[0]) from None
     if decided.needs_server_key and "consent:write" not in key.scopes:
         raise Problem(
             403,

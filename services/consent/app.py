@@ -21,6 +21,8 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.masking.rules import Rules
 from services.kernel.permission import Judge, Policy, project
 from services.kernel.postgres import connect, migrate
 from services.kernel.produce import BatchProducer
@@ -76,6 +78,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             clock=clock,
             decisions=decisions,
             publications=publications,
+            cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(
             app,

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 
 from services.ingest.api import Endpoint
 from services.ingest.description import describe
-from services.ingest.domain.masking import Cleaner
-from services.ingest.domain.rules import Rules
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.keys_api import HANDLERS
 from services.ingest.outage import Outages
@@ -21,6 +19,8 @@ from services.kernel.clock import Clock
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.masking.rules import Rules
 from services.kernel.produce import BatchProducer
 from services.kernel.recent.following import Recent
 from services.kernel.run import Running
@@ -33,7 +33,7 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
     """The service, connected; its tasks are run by kernel.run. Raises InvalidRules,
     InvalidPlan, and Outage while Kafka does not answer."""
-    rules = Rules.read(settings.ingest_rules.read_text(), settings.ingest_rules.name)
+    rules = Rules.load(settings.ingest_rules)
     await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
-from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender, id_masked, kept
 from services.ingest.domain.plan import MAX_PLACE, planned_name
 from services.ingest.plans import Plans
@@ -24,6 +23,7 @@ from services.kernel.deadletter import DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
+from services.kernel.masking.cleaner import Cleaner
 from services.kernel.message import MAX_RECORD_BYTES, Message, partition_of
 from services.kernel.outcome import BadRecord, CandorError, Outage
 from services.kernel.permission import Stamp

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from services.ingest.domain.calls import NULL, Request
 from services.ingest.domain.collecting import Collector
-from services.ingest.domain.masking import Cleaner
 from services.ingest.domain.payload import Sender
 from services.ingest.flow import event_message
 from services.kernel import headers
 from services.kernel.deadletter import Letter
 from services.kernel.identifier import Hasher
+from services.kernel.masking.cleaner import Cleaner
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp

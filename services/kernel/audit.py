@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 from services.kernel import codec
 from services.kernel.clock import Clock, SystemClock
 from services.kernel.events import AuditAct
+from services.kernel.masking import cards
 from services.kernel.message import Message
 from services.kernel.outcome import Outage
 from services.kernel.produce import BatchProducer
@@ -74,7 +75,7 @@ class Audit:
             why=actor.why,
             service=self._service,
             action=action,
-            target=target[:MAX_TARGET],
+            target=cards.mask(target)[0][:MAX_TARGET],
             profiles=sorted(profiles),
             identifiers=sorted(identifiers),
             people=people,
@@ -157,8 +158,9 @@ async def command_line(settings: Settings, why: str | None) -> AsyncIterator[tup
 
 
 def bounded(why: str | None) -> str | None:
-    """A reason as it is kept: one line, without control characters, cut; None when nothing is left."""
+    """A reason as it is kept: one line, without control characters and card data, cut; None when nothing is
+    left."""
     if why is None:
         return None
     line = "".join(letter if letter.isprintable() else " " for letter in why).strip()
-    return line[:MAX_REASON] or None
+    return cards.mask(line)[0][:MAX_REASON] or None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote
 
-from services.ingest.domain.cards import CODE, NUMBER, TRACK
+from services.kernel.masking.cards import CODE, NUMBER, TRACK
 from tests.bench.workload import Workload
 from tests.support.card_corpus import Sample, cards
 from tests.support.cleaner import CLEANER

@@ -244,3 +244,30 @@ async def test_reading_decisions_is_logged_and_refused_without_the_scope(
         ("demo-web", "decisions.read", (), "refused"),
         ("demo-web", "ledger.read", (), "refused"),
     }
+
+
+async def test_card_numbers_reach_neither_the_ledger_nor_the_audit_log_nor_an_answer(
+    settings: Settings, one: Instance, tokens: dict[str, str]
+) -> None:
+    card = "4111 1111 1111 1111"
+    body = {"identifiers": {"user_id": "Ada"}, "purposes": {"marketing": "deny"}}
+    answers = [
+        await post(
+            one, tokens["demo-web"], **body, url=f"/?n={card}&email=ada", shown=[{card: card, "cvv": 737}]
+        ),
+        await post(one, tokens["demo-web"], **body | {"identifiers": {"user_id": card}}),
+        await post(one, tokens["demo-web"], **body | {"identifiers": {card: "u"}}),
+        await post(one, tokens["demo-web"], **body, id=card),
+        await one.http.get(
+            "/v1/ledger/user_id:Ada",
+            headers={"Authorization": f"Bearer {tokens['admin']}", "X-Candor-Reason": f"paid by {card}"},
+        ),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 400, 400, 400, 200]
+    record = answers[-1].json()["decisions"][0]["record"]
+    assert record["url"] == "/?n=[card visa 1111]&email=***"
+    assert record["shown"] == [{"[card visa 1111]": "[card visa 1111]"}]
+    stored = str(await one.pool.fetch("SELECT convert_from(record, 'UTF8'), terms FROM ledger"))
+    for text in (*[answer.text for answer in answers], stored, str(await acts(settings))):
+        assert card not in text and card.replace(" ", "") not in text
+    assert [act.why for act in await acts(settings)] == ["paid by [card visa 1111]"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.ingest.domain.masking import Cleaner
-from services.ingest.domain.rules import Rules
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.masking.rules import Rules
 from services.kernel.settings import ROOT
 
-RULES = Rules.read((ROOT / "deploy" / "ingest.yaml").read_text(), "ingest.yaml")
+RULES = Rules.load(ROOT / "deploy" / "ingest.yaml")
 CLEANER = Cleaner(RULES)

@@ -27,6 +27,7 @@ from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from tests.support.cleaner import CLEANER
 from tests.support.connecting import connected
 
 
@@ -72,6 +73,7 @@ async def consent(
         clock=clock,
         decisions=decisions,
         publications=publications,
+        cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     try:

@@ -11,6 +11,8 @@ import msgspec
 
 from services.consent.domain.rule import EVERY, GPC, Choice
 from services.kernel.identifier import ANONYMOUS_ID, KINDS, Identifier, normalise
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.outcome import BadRecord
 
 METHODS = ("accept", "reject", "save", "dismiss", GPC, "api", "import", "propagated")
 MAX_IDENTIFIERS = 50
@@ -26,8 +28,9 @@ PROOF = {
     "tcf": (str,),
     "gpp": (str,),
 }
-"""Optional members that are kept with the decision as they come, by the types that they may have."""
+"""Optional members that are kept with the decision, cleaned like events; by the types that they may have."""
 MAX_PROOF_TEXT = 4000
+_CARD = "expected no card number and nothing else that must not be stored"
 
 
 class Invalid(ValueError):
@@ -52,8 +55,8 @@ class Decided:
         )
 
 
-def read(body: dict[str, Any], purposes: Collection[str]) -> Decided:
-    """The decision of a JSON object. ``purposes``: those of the policy. Raises Invalid."""
+def read(body: dict[str, Any], purposes: Collection[str], cleaner: Cleaner) -> Decided:
+    """The decision of a JSON object, cleaned. ``purposes``: those of the policy. Raises Invalid."""
     known = {"identifiers", "identifier", "purposes", "method", "id", "client_time", "writeKey", *PROOF}
     for name in body:
         if name not in known:
@@ -62,30 +65,38 @@ def read(body: dict[str, Any], purposes: Collection[str]) -> Decided:
     if method not in METHODS:
         raise Invalid(f"method: expected one of {', '.join(METHODS)}")
     decided = Decided(
-        id=_id(body.get("id")),
-        identifiers=_identifiers(body),
+        id=_id(body.get("id"), cleaner),
+        identifiers=_identifiers(body, cleaner),
         purposes=_purposes(body.get("purposes"), purposes),
         method=method,
-        proof=_proof(body),
+        proof=_proof(body, cleaner),
     )
     if method == GPC and "grant" in decided.purposes.values():
         raise Invalid("method: a GPC signal grants nothing")
     return decided
 
 
-def _id(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_ID and value.isprintable()):
-        return value
-    raise Invalid(f"id: expected a text of 1 to {MAX_ID} printable characters")
+def _id(value: Any, cleaner: Cleaner) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
+        raise Invalid(f"id: expected a text of 1 to {MAX_ID} printable characters")
+    if cleaner.changes("id", value):
+        raise Invalid(f"id: {_CARD}")
+    return value
 
 
-def _identifiers(body: dict[str, Any]) -> frozenset[Identifier]:
+def _identifiers(body: dict[str, Any], cleaner: Cleaner) -> frozenset[Identifier]:
+    """As at ingest, what must not be stored can be nobody's identifier."""
     names = [name for name in ("identifiers", "identifier") if body.get(name) is not None]
     if len(names) != 1:
         raise Invalid('identifiers: expected an object such as {"user_id": "…", "anonymous_id": "…"}')
     found = frozenset(_each_identifier(names[0], body[names[0]]))
     if not 0 < len(found) <= MAX_IDENTIFIERS:
         raise Invalid(f"{names[0]}: expected 1 to {MAX_IDENTIFIERS} identifiers")
+    for identifier in found:
+        if cleaner.changes(identifier.kind, identifier.value):
+            raise Invalid(f"{names[0]}: the {identifier.kind}: {_CARD}")
     return found
 
 
@@ -125,8 +136,8 @@ def _purposes(value: Any, known: Collection[str]) -> dict[str, Choice]:
     return cast(dict[str, Choice], value)
 
 
-def _proof(body: dict[str, Any]) -> dict[str, Any]:
-    proof = {}
+def _proof(body: dict[str, Any], cleaner: Cleaner) -> dict[str, Any]:
+    proof: dict[str, Any] = {}
     for name, types in PROOF.items():
         value = body.get(name)
         if value is None:
@@ -143,7 +154,12 @@ def _proof(body: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError):
             raise Invalid("client_time: expected an ISO 8601 time") from None
         proof["client_time"] = time
-    return proof
+    try:
+        cleaned, _ = cleaner.clean(msgspec.json.encode(proof))
+    except BadRecord:
+        raise Invalid(f"{', '.join(proof)}: too deep to be searched for card data") from None
+    kept: dict[str, Any] = msgspec.json.decode(cleaned)
+    return kept
 
 
 _words = {str: "a text", int: "a number", list: "a list"}

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from services.ingest.domain import bots, limits
 from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
-from services.ingest.domain.masking import Cleaner
+from services.kernel.masking.cleaner import Cleaner
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import MAX_STAMP, Stamp
 from services.kernel.remembered import remembered

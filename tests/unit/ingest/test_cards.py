@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.domain import cards
-from services.ingest.domain.issuers import brand, luhn
+from services.kernel.masking import cards
+from services.kernel.masking.issuers import brand, luhn
 from tests.support.card_numbers import BRANDS, FULL_WIDTH, SEPARATORS, card_number, grouped
 from tests.support.id_corpus import ids
 

@@ -7,8 +7,8 @@ import json
 import msgspec
 import pytest
 
-from services.ingest.domain.masking import Cleaner
-from services.ingest.domain.rules import InvalidRules, Rules
+from services.kernel.masking.cleaner import Cleaner
+from services.kernel.masking.rules import InvalidRules, Rules
 
 
 @pytest.mark.parametrize(

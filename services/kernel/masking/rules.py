@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 import yaml
 from msgspec import Struct
 
-from services.ingest.domain import cards
-from services.ingest.domain.names import joined
+from services.kernel.masking import cards
+from services.kernel.masking.names import joined
 from services.kernel.outcome import CandorError
 
 _PROBES = ("4111 1111 1111 1111", "card 4111111111111111", "4111111111111111 12/28 737", "x=4111111111111111")
@@ -37,6 +38,11 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     secrets: _Secrets = _Secrets()
     queries: _Queries = _Queries()
     ids: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> Rules:
+        """Raises InvalidRules, naming file and place."""
+        return cls.read(path.read_text(), path.name)
 
     @classmethod
     def read(cls, text: str, file: str) -> Rules:

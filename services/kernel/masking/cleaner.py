@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from services.ingest.domain import cards
-from services.ingest.domain.issuers import SHORTEST, brand
-from services.ingest.domain.look import Look
-from services.ingest.domain.names import joined, squeezed
-from services.ingest.domain.queries import HIDDEN, QUERY, Queries, decoded
-from services.ingest.domain.rules import Rules
-from services.ingest.domain.secrets import CARD, SECRET, Dropped, is_expiry
+from services.kernel.masking import cards
+from services.kernel.masking.issuers import SHORTEST, brand
+from services.kernel.masking.look import Look
+from services.kernel.masking.names import joined, squeezed
+from services.kernel.masking.queries import HIDDEN, QUERY, Queries, decoded
+from services.kernel.masking.rules import Rules
+from services.kernel.masking.secrets import CARD, SECRET, Dropped, is_expiry
 from services.kernel.outcome import BadRecord
 from services.kernel.remembered import remembered
 
@@ -59,6 +59,10 @@ class Cleaner:
             return self._searched(text)
         except RecursionError:
             return HIDDEN, [SECRET]
+
+    def changes(self, name: str, text: str) -> bool:
+        """Whether something must be taken out of the text in a member of that name."""
+        return not self._is_id(name, text) and bool(self.text(text)[1])
 
     def _searched(self, text: str) -> tuple[str, list[str]]:
         kinds: list[str] = []

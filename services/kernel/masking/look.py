@@ -1,6 +1,6 @@
 """The cheap look at raw bytes of JSON that decides whether anything in them needs the whole search.
 
-It may be wrong in one direction only: what :class:`services.ingest.domain.masking.Cleaner` would take out is
+It may be wrong in one direction only: what :class:`services.kernel.masking.cleaner.Cleaner` would take out is
 never let pass. For 1 KB in a batch it takes half of what json.loads does, with five ids three and
 a half times as much (`make bench-masking`).
 """
@@ -16,9 +16,9 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
 
-from services.ingest.domain import cards
-from services.ingest.domain.issuers import LONGEST, PREFIXES, SHORTEST, begins_number, hides_number
-from services.ingest.domain.queries import decoded
+from services.kernel.masking import cards
+from services.kernel.masking.issuers import LONGEST, PREFIXES, SHORTEST, begins_number, hides_number
+from services.kernel.masking.queries import decoded
 
 
 def _search(words: Iterable[bytes]) -> BytesAhoCorasick:

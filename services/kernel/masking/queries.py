@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from services.ingest.domain.names import Names
+from services.kernel.masking.names import Names
 
 QUERY = "query"
 """Kind of a value taken out."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from services.ingest.domain.names import Names, squeezed
+from services.kernel.masking.names import Names, squeezed
 from services.kernel.remembered import remembered
 
 CARD = "key"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from services.ingest.domain.issuers import LONGEST, SHORTEST, begins_number, brand
+from services.kernel.masking.issuers import LONGEST, SHORTEST, begins_number, brand
 
 NUMBER = "number"
 TRACK = "track"
