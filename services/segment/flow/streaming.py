@@ -134,7 +134,7 @@ class Streaming:
         Raises Outage when Postgres can't be read; before the first item also where nothing was read yet.
         """
         if self._tail is None:
-            raise Outage("the stream is starting")
+            raise Outage("the stream is starting", dependency="postgres")
         try:
             published = await self._store.published()
             start = dict(published if cursor is None else cursor)
@@ -145,7 +145,7 @@ class Streaming:
             async for item in self._history(start, segment_key):
                 yield item
         except OUTAGES as error:
-            raise Outage("Postgres does not answer") from error
+            raise Outage("Postgres does not answer", dependency="postgres") from error
         reader = _Reader()
         self._readers.add(reader)  # nothing was awaited since the history had reached the tail
         try:
