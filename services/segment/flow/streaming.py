@@ -26,8 +26,9 @@ from services.segment.domain.cursor import Cursor, write_cursor
 from services.segment.domain.presentation import transition_shown
 from services.segment.store.reading import Published, Reader
 
-PAGE = 1000
-"""Positions of each partition that are read at a time."""
+PAGE = 250
+"""Positions of each partition that are read at a time. Of all partitions they are handed over at once, and
+readers have room for twice as many: one that takes what it is given is never cut off."""
 PART = "stream"
 
 log = logging.getLogger(__name__)
