@@ -19,7 +19,7 @@ from services.ingest.plans import Plans
 from services.ingest.rates import Rates
 from services.kernel import codec, headers, metrics
 from services.kernel.clock import SECOND, Clock
-from services.kernel.deadletter import DeadLetters, Letter
+from services.kernel.deadletter import PLAN_REPORTED, DeadLetters, Letter
 from services.kernel.events import DeadLetter, Event
 from services.kernel.identifier import Hasher, join
 from services.kernel.keys import Key, KeyRing
@@ -191,7 +191,7 @@ class Flow:
         if not self._plans.is_new(event, violation):
             return None
         name = planned_name(event.type, event.name)
-        return BadRecord("plan_reported", f"{name[:MAX_PLACE]}: {violation.detail}")
+        return BadRecord(PLAN_REPORTED, f"{name[:MAX_PLACE]}: {violation.detail}")
 
     def _letter(self, error: BadRecord, source: str, payload: bytes) -> DeadLetter:
         return DeadLetter(

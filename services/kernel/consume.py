@@ -3,6 +3,8 @@
 fetch → handler (decode, decide, one transaction, produce and await acks) → commit. The commit comes last.
 
 - An error in Kafka or Postgres is an outage: nothing is committed, back off, readiness goes red, fetch again.
+  It turns green with the next batch that is handled, or once Kafka says that nothing is left to handle: a
+  fetch that brings nothing proves nothing.
 - Deadlock and serialization errors are retried at once.
 - A bad record that the handler could not name itself (a Postgres data error, a BadRecord) is found by
   bisecting the batch, and refused.
@@ -27,12 +29,16 @@ from services.kernel import metrics
 from services.kernel.closing import close
 from services.kernel.handler import Batch, Handler, PartitionStopped
 from services.kernel.health import Health
+from services.kernel.lag import Lag
 from services.kernel.outcome import BadRecord, Dead, Outage, TooManyDead
 from services.kernel.postgres import DATA, OUTAGES, RETRY
 from services.kernel.settings import Settings
 
 TOP_UP_MILLISECONDS = 4
 _BAD: tuple[type[Exception], ...] = (BadRecord, *DATA)
+WATCH_SECONDS = 5
+"""How often Kafka is asked where the partitions end; until it works RECOVERY_SECONDS."""
+RECOVERY_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +76,7 @@ class BatchLoop:
         self._idle_seconds = idle_seconds
         self._session_seconds = session_seconds
         self._limit = max_records
+        self._lag = Lag(settings)
         self._dead_in_row = 0
         self._busy = asyncio.Lock()
         self._generation = 0
@@ -77,6 +84,8 @@ class BatchLoop:
         self._failed: BaseException | None = None
         self._stopped: set[str] = set()
         self._outage_since: float | None = None
+        self._works = False
+        self._watching: asyncio.Task[None] | None = None
         health.red(self._part, "starting")
 
     async def run(self) -> None:
@@ -114,10 +123,14 @@ class BatchLoop:
         self._failed = None
         self._starts = {}
         consumer.subscribe(self._topics, listener=_Listener(self, consumer))
+        self._watching = asyncio.create_task(self._watch(consumer))
         try:
             await consumer.start()
             yield consumer
         finally:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+            self._lag.assign(())
             await close(consumer, 10)
 
     async def _consume(self, consumer: Any) -> None:
@@ -132,14 +145,18 @@ class BatchLoop:
                     self._back(consumer, batch, fresh=True)
                     continue
                 if batch:
-                    await self._process(consumer, batch)
+                    self._lag.in_hand = batch
+                    try:
+                        await self._process(consumer, batch)
+                    finally:
+                        self._lag.in_hand = {}
+            if self._watching is not None and self._watching.done():
+                self._watching.result()  # it ends with a bug only
             if batch:
                 idle_since = time.monotonic()
-            elif consumer.assignment():
-                self._recovered()
-                if time.monotonic() - idle_since > 15:
-                    await self._expect_nothing_left(consumer)
-                    idle_since = time.monotonic()
+            elif consumer.assignment() and time.monotonic() - idle_since > 15:
+                await self._expect_nothing_left(consumer)
+                idle_since = time.monotonic()
 
     async def _fetched(self, consumer: Any) -> Batch:
         """What there is to handle. aiokafka holds one answer per partition until it is taken: after a batch
@@ -179,11 +196,6 @@ class BatchLoop:
         count = sum(map(len, batch.values()))
         metrics.BATCH_DURATION.labels(self._stage).observe(time.monotonic() - started)
         metrics.BATCH_RECORDS.labels(self._stage).observe(count)
-        for tp in offsets:
-            end = consumer.highwater(tp)
-            if end is not None:
-                lag = metrics.CONSUMER_LAG.labels(self._unprefixed(tp.topic), str(tp.partition))
-                lag.set(max(0, end - offsets[tp]))
         self._dead_in_row = self._dead_in_row + dead if dead == count else 0
         if self._dead_in_row >= self._dead_limit:
             raise TooManyDead(f"{self._stage}: {self._dead_in_row} dead letters in a row")
@@ -200,7 +212,7 @@ class BatchLoop:
                 continue
             except _BAD as error:
                 return await self._bisect(batch, error)
-        raise Outage(f"{self._stage}: the transaction lost ten times in a row")
+        raise Outage(f"{self._stage}: the transaction lost ten times in a row", dependency="postgres")
 
     async def _bisect(self, batch: Batch, error: Exception) -> int:
         count = sum(map(len, batch.values()))
@@ -231,6 +243,19 @@ class BatchLoop:
         metrics.RECORDS.labels(self._stage, "stopped").inc()
         log.error("partition is stopped", extra={"part": part, "why": str(stopped)})
 
+    async def _watch(self, consumer: Any) -> None:
+        """Show the lag, whatever the batch in hand waits for, and notice that Kafka does not answer, or that
+        it does again."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS if self._works else RECOVERY_SECONDS)
+            try:
+                lags = await self._lag.measure(consumer)
+            except Outage as error:
+                self._outage(error)
+                continue
+            if lags and not any(lag for tp, lag in lags.items() if tp not in consumer.paused()):
+                self._recovered()
+
     async def _expect_nothing_left(self, consumer: Any) -> None:
         """A consumer can stick silently after a broker restart (aio-libs/aiokafka#1154): start it anew."""
         partitions = consumer.assignment() - consumer.paused()
@@ -245,16 +270,21 @@ class BatchLoop:
 
     def _outage(self, error: BaseException) -> None:
         now = time.monotonic()
-        dependency = "kafka" if isinstance(error, KafkaError | Outage) else "postgres"
+        if isinstance(error, Outage):
+            dependency: str = error.dependency
+        else:
+            dependency = "kafka" if isinstance(error, KafkaError) else "postgres"
         if self._outage_since is not None:
             metrics.OUTAGE.labels(dependency).inc(now - self._outage_since)
         self._outage_since = now
+        self._works = False
         reason = str(error) if isinstance(error, Outage) else type(error).__name__
         self._health.red(self._part, f"{dependency}: {reason}")
         log.warning("outage", extra={"stage": self._stage, "dependency": dependency, "why": reason})
 
     def _recovered(self) -> None:
         self._outage_since = None
+        self._works = True
         self._health.green(self._part)
 
     def _unprefixed(self, topic: str) -> str:
@@ -264,6 +294,7 @@ class BatchLoop:
         """Wait for the batch under way: it may still commit; nothing fetched before counts any more."""
         async with self._busy:
             self._generation += 1
+            self._lag.assign(())
 
     async def on_assigned(self, consumer: Any, partitions: set[TopicPartition]) -> None:
         async with self._busy:
@@ -289,6 +320,7 @@ class BatchLoop:
                 self._failed = error
             # Only now: what was fetched while the handler was asked is not from where it said.
             self._generation += 1
+            self._lag.assign(partitions if self._failed is None else ())
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -13,6 +13,8 @@ from services.kernel.outcome import Dead
 from services.kernel.produce import BatchProducer
 
 TOPIC = "deadletters"
+PLAN_REPORTED = "plan_reported"
+"""Reason of ingest's letters about events that it accepted all the same."""
 MAX_PAYLOAD = 256_000
 """Bytes of a dead record that are kept."""
 

@@ -1,4 +1,4 @@
-"""How every record ends: Ok, Drop or Dead; and the two kinds of failure.
+"""How a record ends that can not be processed, and the two kinds of failure.
 
 Pure code that fails is a bad record; I/O that fails is an outage (see consume.py, which acts on both).
 """
@@ -6,18 +6,7 @@ Pure code that fails is a bad record; I/O that fails is an outage (see consume.p
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Ok:
-    """The record did its work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The record must have no effect and its payload is kept nowhere. ``reason`` is a metric label."""
-
-    reason: str
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +15,6 @@ class Dead:
 
     reason: str
     detail: str = ""
-
-
-Outcome = Ok | Drop | Dead
-OK = Ok()
 
 
 class CandorError(Exception):
@@ -46,7 +31,14 @@ class BadRecord(CandorError):
 
 
 class Outage(CandorError):
-    """Kafka or Postgres can not do now what was asked. Nothing is committed; try again later."""
+    """Kafka or Postgres can not do now what was asked. Nothing is committed; try again later.
+
+    ``dependency``: which of them, as metrics name it.
+    """
+
+    def __init__(self, message: str, *, dependency: Literal["kafka", "postgres"] = "kafka") -> None:
+        super().__init__(message)
+        self.dependency = dependency
 
 
 class TooManyDead(CandorError):

@@ -80,7 +80,7 @@ async def connect(
         },
     )
     if pool is None:  # only for callers who pass loop=…
-        raise Outage("Postgres: no pool")
+        raise Outage("Postgres: no pool", dependency="postgres")
     return pool
 
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from aiokafka import AIOKafkaProducer
@@ -28,6 +28,9 @@ from services.kernel.settings import Settings
 
 LEASE_SECONDS = 20
 """After so much silence the server ends the session that holds the lock, and a stand-by takes over."""
+
+KAFKA_SECONDS = 15
+"""Within so much a producer is connected, or a round of rows written."""
 
 _BROKEN: tuple[type[Exception], ...] = (AssertionError, IllegalOperation)
 """What aiokafka raises when a transaction is to go on whose producer has failed meanwhile."""
@@ -106,7 +109,10 @@ class Relay:
             except RETRY:
                 continue
             except (KafkaError, Outage, *_BROKEN, *OUTAGES) as error:
-                dependency = "kafka" if isinstance(error, (KafkaError, Outage, *_BROKEN)) else "postgres"
+                if isinstance(error, Outage):
+                    dependency: str = error.dependency
+                else:
+                    dependency = "kafka" if isinstance(error, (KafkaError, *_BROKEN)) else "postgres"
                 now = time.monotonic()
                 if outage_since is not None:
                     metrics.OUTAGE.labels(dependency).inc(now - outage_since)
@@ -148,7 +154,7 @@ class Relay:
             retry_backoff_ms=20,
         )
         try:
-            async with asyncio.timeout(15):
+            async with _answered():
                 await producer.start()
             yield producer
         finally:
@@ -166,7 +172,7 @@ class Relay:
                 continue
             messages = await self._source.messages(rows)
             if messages:
-                async with asyncio.timeout(15):
+                async with _answered():
                     await self._send(producer, messages)
             async with connection.transaction():
                 await self._source.published(connection, rows)
@@ -198,6 +204,16 @@ class Relay:
         # What fails here is aborted by the broker when the next producer of this name begins.
         await asyncio.gather(*futures)
         await producer.commit_transaction()
+
+
+@contextlib.asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Raises Outage where Kafka has not done by then what the block asks of it."""
+    try:
+        async with asyncio.timeout(KAFKA_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise Outage(f"Kafka took longer than {KAFKA_SECONDS} s") from error
 
 
 async def notify(connection: Connection, channel: str) -> None:

@@ -83,6 +83,20 @@ async def test_a_gpc_signal_denies_once_and_links_whom_it_names(
         assert all(state.gpc for state in states)
 
 
+async def test_a_gpc_signal_with_the_message_id_of_another_persons_counts_all_the_same(
+    settings: Settings, producer: BatchProducer
+) -> None:
+    async with consent(settings, SystemClock(), signals=True) as one:
+        await producer.produce(SIGNALS, 0, [signal("gpc", "m1", ANA)])
+        await until(lambda: is_denied(one, ANA))
+        await producer.produce(SIGNALS, 0, [signal("gpc", "m1", BEN), signal("gpc", "m1", BEN)])
+        await until(lambda: is_denied(one, BEN))
+        await producer.produce(SIGNALS, 0, [signal("gpc", "m1", CAT, DAN), signal("gpc", "m1", DAN, CAT)])
+        await until(lambda: is_denied(one, CAT))
+        assert await is_denied(one, DAN)
+        assert await one.pool.fetchval("SELECT count(*) FROM ledger") == 3
+
+
 @pytest.mark.parametrize(
     "bad",
     [

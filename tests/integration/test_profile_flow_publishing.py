@@ -14,11 +14,16 @@ from services.kernel.codec import decode
 from services.kernel.events import GoldenRecord
 from services.kernel.handler import Record
 from services.kernel.health import Health
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Identifier
+from services.kernel.message import MAX_RECORD_BYTES
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from services.profile.domain.facet import Facet, Known, unpack_whole
+from services.profile.domain.golden import Member
 from services.profile.flow import publishing
 from services.profile.flow.publishing import GoldenRecords, Outgoing, Round
+from services.profile.store import Profile
 from tests.support.clock import ManualClock
 from tests.support.profile import Worker, World, eventually, make_event, running, worker
 
@@ -294,3 +299,23 @@ async def test_a_record_too_large_for_the_topic_still_tells_of_a_withdrawn_purpo
     assert record.purposes == ["analytics"]
     assert record.traits == b"{}"
     assert record.user_ids == ["u1"]
+
+
+async def test_a_profile_of_too_many_identifiers_is_published_with_some_of_them(one: Worker) -> None:
+    """Such as that of a till at which all customers are one user: they alone are more than a record holds."""
+    root = one.world.user("u0")
+    devices = [f"{number:0500d}" for number in range(4_500)]
+    members = [Member(root, known(Identifier(USER_ID, "u0")))]
+    members += [Member(name.encode(), known(Identifier(ANONYMOUS_ID, name))) for name in devices]
+    value = one.golden._folded(Profile(root, members), 7)
+    assert len(value) <= MAX_RECORD_BYTES
+    record = decode(GoldenRecord, value)
+    assert (record.version, record.user_ids, record.purposes) == (7, ["u0"], ["analytics", "marketing"])
+    assert 500 < len(record.anonymous_ids) < len(devices)
+    assert record.anonymous_ids == devices[: len(record.anonymous_ids)]
+
+
+def known(identifier: Identifier) -> Known:
+    facet = Facet.new(identifier)
+    facet.events = 1
+    return unpack_whole(facet.pack())

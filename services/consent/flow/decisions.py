@@ -138,8 +138,8 @@ class Decisions:
             except RETRY as error:
                 log.info("transaction is run again", extra={"why": type(error).__name__})
             except OUTAGES as error:
-                raise Outage(f"Postgres: {type(error).__name__}") from error
-        raise Outage(f"Postgres: the transaction lost {ATTEMPTS} times in a row")
+                raise Outage(f"Postgres: {type(error).__name__}", dependency="postgres") from error
+        raise Outage(f"Postgres: the transaction lost {ATTEMPTS} times in a row", dependency="postgres")
 
     async def _transact(self, connection: Connection, changes: Sequence[Change]) -> list[Noted]:
         """Lock all that are linked to anybody concerned. Whoever adds a link locks both ends' linked ones as

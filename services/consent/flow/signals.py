@@ -7,6 +7,7 @@ read stops its partition until it can.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 from services.consent import store
 from services.consent.domain.rule import GPC, Pair
@@ -17,7 +18,7 @@ from services.kernel.consume import BatchLoop
 from services.kernel.events import ConsentSignal, IdentityLink
 from services.kernel.handler import BaseHandler, Batch, PartitionStopped, Record
 from services.kernel.health import Health
-from services.kernel.identifier import HASH_SIZE
+from services.kernel.identifier import HASH_SIZE, join
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Policy
 from services.kernel.postgres import Pool
@@ -75,10 +76,13 @@ class Signals(BaseHandler):
                 raise BadRecord("unknown_kind", "kind")
 
     def _gpc(self, signal: ConsentSignal) -> Decide:
+        """Named by the event and by whom it names: senders reuse message ids, also for other people."""
+        identifiers = frozenset(signal.identifiers)
+        named = blake2b(join(sorted(identifiers)), digest_size=8).hexdigest()
         return Decide(
             source=f"gpc {signal.source}",
-            id=signal.message_id,
-            identifiers=frozenset(signal.identifiers),
+            id=f"{signal.message_id} {named}",
+            identifiers=identifiers,
             purposes=dict.fromkeys(self._gpc_denies, "deny"),
             method=GPC,
             record=b"{}",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from services.kernel import codec, headers
 from services.kernel.clock import Clock
+from services.kernel.deadletter import PLAN_REPORTED
 from services.kernel.events import DeadLetter
 from services.kernel.outcome import BadRecord
 from services.kernel.recent.naming import Named, of_call, of_event, started_of
@@ -147,13 +148,15 @@ class Book:
         self._mark(seen, GATE, "permitted")
 
     def letter(self, record: Any) -> None:
-        """A record of deadletters: of ingest it is all that there is of the event."""
+        """A record of deadletters: of ingest, unless the event was accepted, it is all that there is of it."""
         try:
             value = codec.decode(DeadLetter, record.value)
         except BadRecord:
             return
         source = value.source
         if source is None or source not in self._sources:
+            return
+        if value.reason == PLAN_REPORTED:
             return
         if value.step == INGEST:
             seen = self._add(source, of_call(value.payload), started_of(record) or value.dead_at)

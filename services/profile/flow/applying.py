@@ -124,7 +124,9 @@ class Applying:
             else:
                 self._advanced(reading.ends)
                 return applied
-        raise Outage(f"{STAGE}: other transactions were in the way {MAX_ATTEMPTS} times")
+        raise Outage(
+            f"{STAGE}: other transactions were in the way {MAX_ATTEMPTS} times", dependency="postgres"
+        )
 
     async def _transaction(self, connection: Connection, reading: Reading, extra: set[bytes]) -> _Applied:
         applied = _Applied()

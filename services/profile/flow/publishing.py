@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -103,12 +104,24 @@ class GoldenRecords:
         verdict = self._judge.judge(states, None, self._clock.now())
         record = fold(profile.root, profile.members, verdict.allowed, version)
         value = codec.encode(record)
-        if len(value) <= MAX_RECORD_BYTES:
-            return value
-        # Whoever is in a segment must still leave it when a purpose is withdrawn.
-        metrics.RECORDS.labels("publish", "too_large").inc()
-        log.error("a golden record is published without facts: it is too large", extra={"bytes": len(value)})
-        return codec.encode(msgspec.structs.replace(record, traits=b"{}", activity={}))
+        if len(value) > MAX_RECORD_BYTES:
+            # Whoever is in a segment must still leave it when a purpose is withdrawn.
+            metrics.RECORDS.labels("publish", "too_large").inc()
+            log.error("a golden record is too large: published without facts", extra={"bytes": len(value)})
+            record = msgspec.structs.replace(record, traits=b"{}", activity={})
+            value = codec.encode(record)
+        if len(value) > MAX_RECORD_BYTES:
+            metrics.RECORDS.labels("publish", "identifiers_cut").inc()
+            log.error("a golden record is too large: some identifiers left out", extra={"bytes": len(value)})
+            users, devices = _within(record.user_ids), _within(record.anonymous_ids)
+            value = codec.encode(msgspec.structs.replace(record, user_ids=users, anonymous_ids=devices))
+        return value
+
+
+def _within(identifiers: Sequence[str]) -> list[str]:
+    """The first of them, as many as take a third of a record with their lengths."""
+    ends = itertools.accumulate(len(identifier.encode()) + 5 for identifier in identifiers)
+    return [name for name, end in zip(identifiers, ends, strict=True) if end <= MAX_RECORD_BYTES // 3]
 
 
 class Links:

@@ -13,13 +13,15 @@ from services.segment.store.statements import PUBLISHED, SQL
 
 BATCH = 1000
 """Transitions of one partition that are published at a time."""
+BATCH_BYTES = 16_000_000
+"""Transitions carry all of a person's anonymous ids: more could not be written in the time that there is."""
 
 
 class Transitions:
     """Rows in the order of (partition, position): segments.transitions and, with it, segments.membership."""
 
     async def read(self, connection: Connection) -> list[Any] | None:
-        return await connection.fetch(SQL.unpublished, BATCH) or None
+        return await connection.fetch(SQL.unpublished, BATCH, BATCH_BYTES) or None
 
     async def messages(self, rows: list[Any]) -> Sequence[tuple[str, int | None, Message]]:
         messages: list[tuple[str, int | None, Message]] = []

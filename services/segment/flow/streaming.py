@@ -26,8 +26,9 @@ from services.segment.domain.cursor import Cursor, write_cursor
 from services.segment.domain.presentation import transition_shown
 from services.segment.store.reading import Published, Reader
 
-PAGE = 1000
-"""Positions of each partition that are read at a time."""
+PAGE = 250
+"""Positions of each partition that are read at a time. Of all partitions they are handed over at once, and
+readers have room for twice as many: one that takes what it is given is never cut off."""
 PART = "stream"
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class Streaming:
         Raises Outage when Postgres can't be read; before the first item also where nothing was read yet.
         """
         if self._tail is None:
-            raise Outage("the stream is starting")
+            raise Outage("the stream is starting", dependency="postgres")
         try:
             published = await self._store.published()
             start = dict(published if cursor is None else cursor)
@@ -145,7 +146,7 @@ class Streaming:
             async for item in self._history(start, segment_key):
                 yield item
         except OUTAGES as error:
-            raise Outage("Postgres does not answer") from error
+            raise Outage("Postgres does not answer", dependency="postgres") from error
         reader = _Reader()
         self._readers.add(reader)  # nothing was awaited since the history had reached the tail
         try:

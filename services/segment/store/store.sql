@@ -112,12 +112,16 @@ DELETE FROM transitions t USING (
 WHERE t.partition = old.partition AND t.position = old.position
 
 -- name: unpublished
-SELECT t.partition, t.position, t.merged_into, t.value
-FROM published u CROSS JOIN LATERAL (
-    SELECT * FROM transitions t
-    WHERE t.partition = u.partition AND t.position > u.position ORDER BY t.position LIMIT $1
+-- At most so many of each partition and, but for the first, so many bytes in all.
+SELECT partition, position, merged_into, value FROM (
+    SELECT t.*, sum(octet_length(t.value)) OVER (ORDER BY t.partition, t.position) AS bytes
+    FROM published u CROSS JOIN LATERAL (
+        SELECT * FROM transitions t
+        WHERE t.partition = u.partition AND t.position > u.position ORDER BY t.position LIMIT $1
+    ) t
 ) t
-ORDER BY t.partition, t.position
+WHERE bytes <= $2 OR bytes = octet_length(value)
+ORDER BY partition, position
 
 -- name: set_published
 UPDATE published u SET position = greatest(u.position, a.position)

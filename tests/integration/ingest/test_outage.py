@@ -6,39 +6,19 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from deploy.local import kafka
-from deploy.local.process import is_listening, running
 from services.kernel import keys
 from services.kernel.settings import Settings
+from tests.support.broker import Broker
 from tests.support.ports import free_port
 from tests.support.services import Service, services
 
 MEBIBYTE = 1024 * 1024
-
-
-class Broker:
-    """A Kafka of the test's own, which can be taken away and brought back with its data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self._process = kafka.prepare(folder / "kafka", self.port, free_port())
-        self._running = ExitStack()
-
-    def start(self) -> None:
-        self._running.enter_context(running(self._process, self._folder / "log"))
-        while not is_listening(self.port):
-            pass
-
-    def stop(self) -> None:
-        self._running.close()
 
 
 @pytest.fixture
@@ -55,7 +35,7 @@ def own(broker: Broker, tmp_path: Path) -> Settings:
     return Settings(
         identifier_key=bytes(32),
         postgres_password="unused",
-        kafka=f"127.0.0.1:{broker.port}",
+        kafka=broker.address,
         ingest_port=free_port(),
         home=tmp_path,
         keyring=tmp_path / "keyring.json",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from services.kernel import relay
 from services.kernel.health import Health
 from services.kernel.message import Message
 from services.kernel.postgres import Connection, Pool, connect
@@ -181,3 +184,18 @@ async def test_the_silence_of_a_relay_ends_its_session(settings: Settings, pool:
     outbox.hold.set()
     await drained(pool)
     await stopped(task)
+
+
+async def test_a_kafka_that_does_not_answer_is_not_taken_for_postgres(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "KAFKA_SECONDS", 0.5)
+    health = Health("test")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        elsewhere = replace(settings, kafka=f"127.0.0.1:{silent.getsockname()[1]}")
+        task = asyncio.create_task(Relay(elsewhere, "test", pool, Outbox(), health).run())
+        async with asyncio.timeout(40):
+            while health.reasons() in ({}, {"relay test-0": "starting"}):
+                await asyncio.sleep(0.01)
+        await stopped(task)
+    assert health.reasons()["relay test-0"].startswith("kafka: ")

@@ -12,6 +12,7 @@ from services.kernel.outcome import BadRecord, Outage
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
 from services.segment.flow.judging import _read
+from services.segment.flow.publishing import BATCH_BYTES, Transitions
 from services.segment.store.statements import SQL
 from tests.integration.segment.world import (
     BERLIN,
@@ -256,3 +257,23 @@ async def test_withdrawal_reaches_who_has_traits_that_can_not_be_read(world: Wor
     await world.feed(msgspec.structs.replace(golden("ada", 2, purposes=["analytics"]), traits=traits))
     assert await world.members("anyone") == set()
     assert (await world.transitions())[-1].reason == "consent"
+
+
+async def test_large_transitions_are_published_a_part_at_a_time(world: World) -> None:
+    """A person of very many devices in many segments must not hold up everybody's."""
+    for number in range(4):
+        await world.define(f"berlin{number}", BERLIN)
+    devices = [f"{number:0500d}" for number in range(1_600)]
+    for number in range(6):
+        await world.feed(golden(f"person {number}", city="Berlin", anonymous_ids=devices))
+    source = Transitions()
+    found: list[tuple[int, int]] = []
+    rounds = 0
+    async with world.pool.acquire() as connection, connection.transaction():
+        while (rows := await source.read(connection)) is not None:
+            assert sum(len(row["value"]) for row in rows) <= BATCH_BYTES
+            found += [(row["partition"], row["position"]) for row in rows]
+            await source.published(connection, rows)
+            rounds += 1
+    assert rounds == 2
+    assert len(set(found)) == 24 and found == sorted(found)

@@ -281,6 +281,30 @@ async def test_a_slow_reader_is_cut_off_and_can_resume(world: World) -> None:
         assert {profile_id for profile_id, _, _ in found} == {profile(name) for name in names}
 
 
+async def test_a_burst_over_all_partitions_cuts_off_nobody_who_reads_on(world: World) -> None:
+    """As when time or a new definition moves many at once: more than a buffer holds."""
+    await world.define("berlin", BERLIN)
+    async with streaming(world, sweep=0.05) as stream:
+        items = stream.follow(None, None)
+        await anext(items)
+        waiting: asyncio.Task[Item] = asyncio.create_task(anext(items))
+        async with asyncio.timeout(60):
+            while not stream._readers:
+                await asyncio.sleep(0.01)
+        count = 2 * stream._buffer
+        for start in range(0, count, 1_000):
+            await world.feed(*(golden(f"person {n}", city="Berlin") for n in range(start, start + 1_000)))
+        await world.publish()
+        found = {seen(await waiting)}
+        async with asyncio.timeout(60):
+            async for item in items:
+                found.add(seen(item))
+                if len(found) == count:
+                    break
+        assert len(found) == count
+        await items.aclose()
+
+
 async def test_published_rows_come_by_notification(world: World) -> None:
     """With a sweep of an hour only a notification can bring them."""
     await world.define("berlin", BERLIN)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from services.kernel import codec, headers
+from services.kernel.deadletter import PLAN_REPORTED
 from services.kernel.events import DeadLetter, Event
 from services.kernel.recent.book import MAX_EVENTS, MAX_SOURCES, Book
 from tests.support.cleaner import CLEANER
@@ -41,8 +42,10 @@ def record(
     return SimpleNamespace(partition=partition, offset=offset, headers=named, value=codec.encode(event))
 
 
-def letter(step: str, topic: str | None, offset: int | None, payload: bytes) -> Any:
-    value = DeadLetter("bad", step, "$.place", topic, None if topic is None else 0, offset, "web", 7, payload)
+def letter(step: str, topic: str | None, offset: int | None, payload: bytes, reason: str = "bad") -> Any:
+    value = DeadLetter(
+        reason, step, "$.place", topic, None if topic is None else 0, offset, "web", 7, payload
+    )
     return SimpleNamespace(partition=3, offset=0, headers=[], value=codec.encode(value))
 
 
@@ -170,6 +173,17 @@ def test_a_call_that_ingest_refused_is_shown_without_its_values(book: Book) -> N
     assert event["outcome"] == "dead" and "secret" not in str(event)
     book.letter(letter("ingest", None, None, b"no JSON"))
     assert outcomes(book)[0] == (None, "dead")
+
+
+@pytest.mark.parametrize("first", ["record", "letter"])
+def test_what_the_plan_reports_of_an_accepted_event_is_no_event_of_its_own(book: Book, first: str) -> None:
+    steps: list[Callable[[], None]] = [
+        lambda: book.collected(record(10)),
+        lambda: book.letter(letter("ingest", None, None, b"", PLAN_REPORTED)),
+    ]
+    for step in steps if first == "record" else reversed(steps):
+        step()
+    assert outcomes(book) == [("m", "accepted")]
 
 
 def test_letters_of_what_is_no_event_are_passed_over(book: Book) -> None:
