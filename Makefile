@@ -1,6 +1,7 @@
 # Everything works from a bare checkout with Python 3.11 or newer alone; `make demo` is the place to begin.
 PYTHON ?= python3
 BIN := .venv/bin
+REPORTS := .candor/reports
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # The locks name everything, so nothing is resolved: pip's resolver would see what was released since they were made, and
@@ -30,12 +31,13 @@ clean: .venv/runtime ## stop them and delete the data, logs and keys
 	@$(BIN)/candor clean --yes
 
 # Most tests wait more than they work, so three at a time; those marked `alone` after them, whatever came of the first.
-test: .venv/dev tests/sdk/node_modules/.package-lock.json ## the whole test suite, on a Kafka and a PostgreSQL of its own
-	@together=passed; alone=passed; \
-	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder || together=FAILED; \
-	$(BIN)/pytest -m alone || alone=FAILED; \
-	echo "The tests that run side by side: $$together; those that run alone: $$alone."; \
-	test $$together$$alone = passedpassed
+# The last line adds both up.
+test: .venv/dev tests/sdk/node_modules/.package-lock.json .venv/java-sdks ## the whole test suite, on a Kafka and a PostgreSQL of its own
+	@mkdir -p $(REPORTS); together=0; alone=0; \
+	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder \
+		--junitxml $(REPORTS)/together.xml || together=$$?; \
+	$(BIN)/pytest -m alone --junitxml $(REPORTS)/alone.xml || alone=$$?; \
+	$(BIN)/python -m tests.support.summary $(REPORTS)/together.xml $$together $(REPORTS)/alone.xml $$alone
 
 test-fast: .venv/dev ## unit and contract tests
 	$(BIN)/pytest tests/unit tests/contract
@@ -83,13 +85,16 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
 	@touch $@
 
-# SDKs and a browser for the tests alone, which skip what needs them where npm can't be reached.
+# SDKs and a browser for the tests alone, which skip what needs them where the registries can't be reached.
 tests/sdk/node_modules/.package-lock.json: .venv/dev tests/sdk/package-lock.json
 	@said=$$($(BIN)/npm ci --prefix tests/sdk --ignore-scripts --omit=optional --loglevel=error 2>&1) && touch $@ || \
 	case "$$said" in \
 		*EUSAGE*|*EINTEGRITY*) echo "$$said"; exit 1;; \
 		*) echo 'npm could not fetch the JavaScript SDKs: the tests of them will be skipped';; \
 	esac
+
+.venv/java-sdks: .venv/dev tests/sdk/java/jgo.lock.toml
+	@$(BIN)/python -m tests.support.java_sdks
 
 .venv/dev: .venv/runtime requirements/dev.txt
 	@$(INSTALL) -r requirements/dev.txt

@@ -229,7 +229,7 @@ async def test_a_paused_relay_that_wakes_is_refused(world: World, one: Worker) -
         await one.caught_up()
         paused = Relay(settings, "profiles", one.pool, old, Health("test"), sweep=0.1)
         async with running(paused):
-            await asyncio.wait_for(old.reached.wait(), 10)
+            await asyncio.wait_for(old.reached.wait(), 60)
             await one.pool.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -258,7 +258,7 @@ async def test_a_change_during_publication_is_published_too(world: World, one: W
     await world.permit(make_event(clock, "m1", user_id="u1"))
     relay = Relay(world.settings, "profiles", one.pool, source, Health("test"), sweep=0.1)
     async with running(one.loop(), relay):
-        await asyncio.wait_for(source.reached.wait(), 10)
+        await asyncio.wait_for(source.reached.wait(), 60)
         await world.permit(make_event(clock, "m2", user_id="u1"))
         await one.applied(2)
         source.go.set()

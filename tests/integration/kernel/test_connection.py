@@ -12,16 +12,16 @@ import uvicorn
 
 from services.kernel.connection import Connection
 
-
-class Impatient(Connection):
-    seconds = 0.3
-    longest_head = 4_000
+IMPATIENT = pytest.mark.parametrize("server", [0.3], indirect=True)
+WAITING = pytest.mark.parametrize("server", [2], indirect=True)
+"""Long enough for a request on a busy machine, short enough to wait for."""
 
 
 class Server:
-    """Answers 200 with how many bytes the body has. ``gone``: requests whose client went away."""
+    """Answers 200 with how many bytes the body has. ``seconds``: the deadline. ``gone``: a client left."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self.gone = asyncio.Event()
         self.port = 0
 
@@ -47,13 +47,18 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    application = Server()
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    application = Server(getattr(request, "param", 60))
+
+    class Limited(Connection):
+        seconds = application.seconds
+        longest_head = 4_000
+
     running = uvicorn.Server(
-        uvicorn.Config(application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None)
+        uvicorn.Config(application, port=0, http=Limited, ws="none", lifespan="off", log_config=None)
     )
     serving = asyncio.create_task(running.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not running.started:
             await asyncio.sleep(0.01)
     application.port = running.servers[0].sockets[0].getsockname()[1]
@@ -71,10 +76,11 @@ async def connected(server: Server) -> AsyncIterator[tuple[asyncio.StreamReader,
 
 
 async def all_of(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await reader.read()
 
 
+@IMPATIENT
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: a\r\n"])
 async def test_a_head_that_does_not_come_to_an_end_is_given_up(server: Server, sent: bytes) -> None:
     async with connected(server) as (reader, writer):
@@ -82,13 +88,15 @@ async def test_a_head_that_does_not_come_to_an_end_is_given_up(server: Server, s
         assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
 
 
+@IMPATIENT
 async def test_a_body_that_does_not_come_to_an_end_is_given_up(server: Server) -> None:
     async with connected(server) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
-        await asyncio.wait_for(server.gone.wait(), 10)
+        await asyncio.wait_for(server.gone.wait(), 60)
 
 
+@WAITING
 async def test_the_second_request_of_a_connection_has_a_deadline_too(server: Server) -> None:
     async with connected(server) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
@@ -97,13 +105,14 @@ async def test_the_second_request_of_a_connection_has_a_deadline_too(server: Ser
         assert (await all_of(reader)).startswith(b"HTTP/1.1 408 ")
 
 
+@WAITING
 async def test_an_idle_connection_is_kept(server: Server) -> None:
     """Between requests nothing is late."""
     async with connected(server) as (reader, writer):
         for _ in range(2):
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
             assert await reader.readuntil(b"\r\n\r\n3")
-            await asyncio.sleep(2 * Impatient.seconds)
+            await asyncio.sleep(1.5 * server.seconds)
 
 
 async def test_a_head_without_end_is_refused(server: Server) -> None:

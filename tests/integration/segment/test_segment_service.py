@@ -16,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from services.kernel import codec, headers
-from services.kernel.clock import HOUR, SystemClock
+from services.kernel.clock import HOUR, SECOND, SystemClock
 from services.kernel.events import DeadLetter, GoldenRecord, Membership, SegmentDefinition, Transition
 from services.kernel.keys import create
 from services.kernel.message import Message
@@ -279,9 +279,10 @@ async def fold_equals_recompute(settings: Settings, names: list[str]) -> None:
 async def test_a_window_ends_while_the_service_runs(
     settings: Settings, api: httpx.AsyncClient, producer: BatchProducer, service: Service
 ) -> None:
-    """The due scan of the running service, on a trait's exact window that ends within seconds."""
+    """The due scan of the running service, on a trait's exact window that ends soon, but not before a busy
+    machine has judged the record."""
     await put(api, "fresh", {"trait": "since", "op": "within_last", "value": {"hours": 1}})
-    since = SystemClock().now() - HOUR + 3_000_000
+    since = SystemClock().now() - HOUR + 15 * SECOND
     async with events(api, "/v1/stream") as stream:
         await feed(producer, golden("ada", since=since / 1_000_000))
         first, second = [json.loads((await anext(stream))["data"]) for _ in range(2)]
