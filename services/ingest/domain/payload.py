@@ -7,14 +7,15 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from services.ingest.domain import bots, limits
 from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
+from services.ingest.domain.stamps import stamp_of
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.outcome import BadRecord
-from services.kernel.permission import MAX_STAMP, Stamp
+from services.kernel.permission import Stamp
 from services.kernel.remembered import remembered
 
 MAX_USER_AGENT = 1_000
@@ -43,16 +44,9 @@ class Said(NamedTuple):
     traits: bytes
 
 
-class _Consent(Struct, gc=False):
-    categoryPreferences: dict[str, bool] | None = None
-
-
 _IDS = ("userId", "anonymousId", "previousId", "groupId", "messageId")
-_consent = msgspec.json.Decoder(_Consent | None)
 _members = msgspec.json.Decoder(dict[str, Raw])
 _TRUE = Raw(b"true")
-_GPC = len(b',"gpc":true')
-"""Bytes that the request may add to a stamp."""
 
 
 class Shared:
@@ -119,7 +113,7 @@ class Shared:
 
     def _said(self, raw: bytes) -> Said:
         members, changed = self._merged(raw)
-        stamp = _stamp(members)
+        stamp = stamp_of(members)
         test = "test" in members and members["test"] == _TRUE
         traits = bytes(members["traits"]) if "traits" in members else b""
         if traits[:1] != b"{":
@@ -227,26 +221,6 @@ def as_object(raw: Raw, place: str) -> bytes:
     if data == b"null":
         return b""
     raise BadRecord("bad_field", f"Expected `object` - at `$.{place}`")
-
-
-def _stamp(members: Mapping[str, Raw]) -> Stamp | None:
-    """What a context says of consent. Raises BadRecord("bad_consent")."""
-    if "consent" not in members:
-        return None
-    try:
-        preferences = _consent.decode(members["consent"])
-    except msgspec.ValidationError as error:
-        raise BadRecord("bad_consent", f"{error} of context.consent") from None
-    if preferences is None or preferences.categoryPreferences is None:
-        return None
-    stamp = Stamp(
-        allowed=tuple(
-            sorted(name for name, is_allowed in preferences.categoryPreferences.items() if is_allowed)
-        )
-    )
-    if len(stamp.to_header()) > MAX_STAMP - _GPC:
-        raise BadRecord("bad_consent", f"$.context.consent: more than {MAX_STAMP} bytes are allowed")
-    return stamp
 
 
 @remembered()

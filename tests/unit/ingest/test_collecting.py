@@ -208,6 +208,35 @@ def test_the_consent_stamp_lists_what_is_allowed() -> None:
     assert payload(collected)["context"]["consent"] == consent
 
 
+@pytest.mark.parametrize(
+    ("context", "stamp"),
+    [
+        ({"allowedConsentIds": ["analytics"], "deniedConsentIds": ["ads"]}, Stamp(("analytics",), ("ads",))),
+        (
+            {"allowedConsentIds": [], "deniedConsentIds": ["marketing", "ads"]},
+            Stamp(None, ("ads", "marketing")),
+        ),
+        ({"allowedConsentIds": {"C1": "Functional"}}, Stamp(("C1",))),
+        ({"allowedConsentIds": [], "deniedConsentIds": [], "provider": "custom"}, None),
+    ],
+    ids=["both", "all denied", "named", "not answered"],
+)
+def test_what_rudderstacks_consent_management_says_limits_the_event(
+    context: dict[str, Any], stamp: Stamp | None
+) -> None:
+    assert collect(track(context={"consentManagement": context})).stamp == stamp
+
+
+def test_what_both_ways_say_of_consent_limits_together() -> None:
+    both = {
+        "consent": {"categoryPreferences": {"analytics": True, "marketing": True}},
+        "consentManagement": {"allowedConsentIds": ["marketing", "ads"], "deniedConsentIds": ["ads"]},
+    }
+    assert collect(track(context=both)).stamp == Stamp(("marketing",), ("ads",))
+    error = refused(track(context={"consentManagement": {"deniedConsentIds": [1]}}))
+    assert error.reason == "bad_consent" and "context.consentManagement" in error.detail
+
+
 def test_a_stamp_that_the_gate_would_not_take_is_refused_with_its_place() -> None:
     def preferences(size: int) -> Any:
         return track(context={"consent": {"categoryPreferences": {"x" * size: True}}})
