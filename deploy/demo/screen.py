@@ -86,7 +86,7 @@ def _figures(account: Account, existing: int) -> Iterator[tuple[str, str, str]]:
     yield "what they bought (USD)", f"{account.turnover:,}", "to the cent"
     yield "accepted a second", f"{measured.speed:,.0f}", "one SDK client for each of two sources"
     if fresh:
-        asked = f"{fresh.measured:,} of {fresh.asked:,} people"
+        asked = f"{fresh.measured:,} of {fresh.asked:,} people; all of it on this machine"
         yield (
             "HTTP 200 → transition, p50",
             f"{fresh.p50:,.0f} ms",

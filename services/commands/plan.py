@@ -12,14 +12,15 @@ from typing import Any
 
 import click
 import genson
-import msgspec
 import yaml
 
 from deploy.local.stack import Stack
 from services.ingest.domain.plan import described, planned_name, value_of
 from services.ingest.plans import load
+from services.kernel import codec
 from services.kernel.events import Event
-from services.kernel.tail import tail as read_topic
+from services.kernel.outcome import BadRecord
+from services.kernel.tail import held
 
 SEEN = "events.permitted"
 
@@ -90,12 +91,12 @@ def _schema(builder: Any) -> dict[str, Any]:
 async def _each(most: int, take: Callable[[Event], None]) -> None:
     """The oldest events that are kept of those that the gate let through, at most so many."""
     count = 0
-    async with aclosing(read_topic(Stack().settings, SEEN, from_beginning=True, idle_seconds=1)) as records:
+    async with aclosing(held(Stack().settings, SEEN)) as records:
         async for record in records:
-            value = record["value"]
-            if value and "payload" in value:
-                payload = msgspec.json.encode(value["payload"])
-                take(msgspec.convert(value | {"payload": payload}, Event, builtin_types=(bytes,)))
-                count += 1
-                if count == most:
-                    return
+            try:
+                take(codec.decode(Event, record.value))
+            except BadRecord:
+                continue
+            count += 1
+            if count == most:
+                return

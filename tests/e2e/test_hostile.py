@@ -22,6 +22,8 @@ from services.kernel.settings import SERVICES
 from tests.bench.processes import resident_anonymous
 from tests.support.outside import Outside, track
 
+pytestmark = pytest.mark.alone
+
 SEED = 20261123
 HOSTILE = int(os.environ.get("CANDOR_HOSTILE", "5000"))
 """Requests; ``make faults`` sends 20,000."""

@@ -21,6 +21,8 @@ from tests.faults.observer import Observer
 from tests.faults.traffic import Ledger, Traffic
 from tests.faults.world import PARTS, World, world
 
+pytestmark = pytest.mark.alone
+
 SEED = int(os.environ.get("CANDOR_FAULT_SEED", "20261123"))
 ROUNDS = int(os.environ.get("CANDOR_FAULT_ROUNDS", "0"))
 SESSION_SECONDS = 15

@@ -47,6 +47,7 @@ async def writes(world: World, token: str) -> bool:
     return status == 200
 
 
+@pytest.mark.alone
 async def test_a_key_is_made_used_and_revoked_within_five_seconds(
     world: World, api: httpx.AsyncClient
 ) -> None:

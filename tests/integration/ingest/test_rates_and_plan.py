@@ -27,9 +27,9 @@ async def test_a_key_that_sends_too_much_is_asked_to_come_again(world: World) ->
     """Ten a second, and at once what was not used in ten seconds. Others are not held up."""
     slow = await limited(world, "server", events=10)
     assert (await world.batch(*[track()] * 100, key=slow)).status_code == 200
-    answer = await world.batch(*[track()] * 50, key=slow)
+    answer = await world.batch(*[track()] * 100, key=slow)
     assert answer.status_code == 429
-    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    assert 1 <= int(answer.headers["retry-after"]) <= 10
     assert answer.headers["access-control-expose-headers"] == "retry-after"
     assert (answer.json()["code"], answer.json()["success"]) == ("too_many", False)
     assert (await world.batch(track())).status_code == 200
@@ -58,6 +58,7 @@ async def test_a_tracking_plan_blocks_or_reports_and_names_the_place(world: Worl
     async with asyncio.timeout(20):
         while not await world.letters():
             assert (await world.batch(wrong)).status_code == 200
+            await asyncio.sleep(0.1)
     before = len(await world.events())
     assert (
         await world.batch(wrong, track(event="Order Completed", properties={"total": 5}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from random import Random
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from services.consent.domain.rule import (
 )
 from services.kernel.events import ConsentState, Grant
 
+T = TypeVar("T")
 NOW = 100
 NAMES = [bytes([n]) * 16 for n in range(6)]
 ANA, BEN, CAT, DAN, EVE, FAY = NAMES
@@ -126,6 +129,20 @@ def test_order_and_company_of_the_question_do_not_matter(
     together = effective(NAMES, ledger, pairs, [], NOW)
     for name in names:
         assert effective([name], ledger[::-1], pairs[::-1], [], NOW)[name] == together[name]
+
+
+@given(ledgers(), links, links, st.randoms(use_true_random=False))
+def test_what_comes_in_another_order_or_again_says_the_same(
+    ledger: list[Decision], pairs: list[Pair], cuts: list[Pair], chance: Random
+) -> None:
+    def told(said: Sequence[T]) -> list[T]:
+        """All of it in some order, some of it twice; then the same again from the beginning."""
+        copies = [*said, *chance.sample(said, len(said) // 2)]
+        chance.shuffle(copies)
+        return [*copies, *copies]
+
+    once = effective(NAMES, ledger, pairs, cuts, NOW)
+    assert effective(NAMES, told(ledger), told(pairs), told(cuts), NOW) == once
 
 
 @given(ledgers(), links)
