@@ -143,6 +143,8 @@ async def check(world: World, ledger: Ledger, observer: Observer) -> Counter[str
 
     dead = [letter for letter in observer.records["deadletters"] if letter.step != "ingest"]
     assert not dead, f"I2: {dead[0].step} made a dead letter: {dead[0].reason} {dead[0].detail}"
+    refused = sum(letter.step == "ingest" for letter in observer.records["deadletters"])
+    assert refused >= ledger.bad, f"I2: of {ledger.bad} bad events that were accepted {refused} are kept"
     unknown = found.keys() - ledger.sent.keys() - ledger.unsure
     assert not unknown, f"I2: applied but never sent: {sorted(unknown)[:3]}"
     unexplained = [
@@ -162,6 +164,7 @@ async def check(world: World, ledger: Ledger, observer: Observer) -> Counter[str
         accepted=len(ledger.sent),
         applied=len(found),
         dropped=len(ledger.sent) - len(ledger.sent.keys() & found.keys()),
+        bad=ledger.bad,
         repeats=sum(collected.values()) - len(collected),
         opted_out=sum(entry.acknowledged is not None for entry in ledger.opt_outs.values()),
         tried_after_opt_out=len(tried),
