@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 
 from services.kernel.clock import Clock, SystemClock
-from services.kernel.connection import Connection
+from services.kernel.connection import at_most
 from services.kernel.health import Health
 from services.kernel.outcome import Outage
 from services.kernel.postgres import OUTAGES
@@ -99,7 +99,8 @@ async def _serve(service: str, settings: Settings, health: Health, running: Runn
             host=settings.host,
             port=settings.port(service),
             loop="none",
-            http=Connection,
+            http=at_most(settings.connections),
+            forwarded_allow_ips=settings.proxies,
             ws="none",
             log_config=None,
             access_log=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,20 @@ def _port(text: str) -> int:
     if not 1 <= port <= 65535:
         raise ValueError
     return port
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def _proxies(text: str) -> str:
+    for part in text.split(","):
+        if text != "*":
+            ip_network(part.strip())
+    return text
 
 
 def _level(text: str) -> str:
@@ -46,7 +61,11 @@ def _path(text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a process needs to know. ``identifier_key`` must be the same in all services, for ever."""
+    """What a process needs to know. ``identifier_key`` must be the same in all services, for ever.
+
+    ``proxies``: addresses and networks whose X-Forwarded-For is believed, with commas, ``*`` for everybody's.
+    ``connections``: how many a process takes at once.
+    """
 
     identifier_key: bytes = field(repr=False)
     postgres_password: str = field(repr=False)
@@ -58,6 +77,8 @@ class Settings:
     postgres_database: str = "candor"
     topic_prefix: str = ""
     host: str = "127.0.0.1"
+    proxies: str = "127.0.0.1"
+    connections: int = 4_000
     ingest_port: int = 8010
     consent_port: int = 8020
     profile_port: int = 8030
@@ -112,6 +133,8 @@ _VARIABLES: dict[str, tuple[Callable[[str], Any], str]] = {
     "postgres_database": (str, "a database name"),
     "topic_prefix": (str, "a prefix"),
     "host": (str, "an address to bind to"),
+    "proxies": (_proxies, "addresses or networks with commas, or *"),
+    "connections": (_count, "a number of connections"),
     "ingest_port": (_port, "a port"),
     "consent_port": (_port, "a port"),
     "profile_port": (_port, "a port"),

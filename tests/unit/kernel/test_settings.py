@@ -10,10 +10,17 @@ NEEDED = {"CANDOR_IDENTIFIER_KEY": "00" * 16, "CANDOR_POSTGRES_PASSWORD": "hush-
 def test_every_error_is_reported_at_once_and_by_name() -> None:
     with pytest.raises(InvalidSettings) as invalid:
         Settings.from_environment(
-            {"CANDOR_IDENTIFIER_KEY": "abc", "CANDOR_INGEST_PORT": "99999", "CANDOR_LOG_LEVEL": "LOUD"}
+            {
+                "CANDOR_IDENTIFIER_KEY": "abc",
+                "CANDOR_INGEST_PORT": "99999",
+                "CANDOR_LOG_LEVEL": "LOUD",
+                "CANDOR_PROXIES": "10.0.0.0/8,proxy",
+                "CANDOR_CONNECTIONS": "0",
+            }
         )
     text = str(invalid.value)
-    for name in ("IDENTIFIER_KEY", "POSTGRES_PASSWORD", "INGEST_PORT", "LOG_LEVEL"):
+    wrong = ("IDENTIFIER_KEY", "POSTGRES_PASSWORD", "INGEST_PORT", "LOG_LEVEL", "PROXIES", "CONNECTIONS")
+    for name in wrong:
         assert f"CANDOR_{name}" in text
     assert "abc" not in text
 
