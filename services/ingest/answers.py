@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from math import ceil
 from typing import Any
 
 import msgspec
 
+from services.kernel.connection import Answer, Headers
 from services.kernel.http import RETRY_SECONDS
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Headers = Iterable[tuple[bytes, bytes]]
 
 RETRY = ((b"retry-after", b"%d" % RETRY_SECONDS),)
 _ANY_ORIGIN = ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"retry-after"))
@@ -34,13 +31,8 @@ _GIF = (
 )
 """One transparent pixel."""
 _SUCCESS = b'{"success":true}'
-_SUCCESS_START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [_JSON, (b"access-control-allow-origin", b"*"), (b"content-length", b"%d" % len(_SUCCESS))],
-}
-_SUCCESS_BODY = {"type": "http.response.body", "body": _SUCCESS}
-"""Made once: each costs a microsecond, and so does every header. There is nothing to expose."""
+_SUCCESS_HEADERS = (_JSON, (b"access-control-allow-origin", b"*"))
+"""There is nothing to expose, and every header costs."""
 
 
 def retry_after(seconds: float) -> Headers:
@@ -48,23 +40,22 @@ def retry_after(seconds: float) -> Headers:
     return ((b"retry-after", b"%d" % min(300, max(1, ceil(seconds)))),)
 
 
-async def succeed(send: Send) -> None:
+def succeed(answer: Answer) -> None:
     """What was sent is durable."""
-    await send(_SUCCESS_START)
-    await send(_SUCCESS_BODY)
+    answer(200, _SUCCESS_HEADERS, _SUCCESS)
 
 
-async def tell(send: Send, document: Any) -> None:
+def tell(answer: Answer, document: Any) -> None:
     """A JSON document."""
-    await answer(send, 200, (_JSON, *_ANY_ORIGIN), msgspec.json.encode(document))
+    answer(200, (_JSON, *_ANY_ORIGIN), msgspec.json.encode(document))
 
 
-async def image(send: Send) -> None:
+def image(answer: Answer) -> None:
     """A transparent picture of one pixel, which must be asked for each time."""
-    await answer(send, 200, _IMAGE, _GIF)
+    answer(200, _IMAGE, _GIF)
 
 
-async def preflight(send: Send, method: str) -> None:
+def preflight(answer: Answer, method: str) -> None:
     """A browser asks whether a page of another origin may send here; it remembers the answer for a day."""
     headers = (
         (b"access-control-allow-origin", b"*"),
@@ -72,10 +63,10 @@ async def preflight(send: Send, method: str) -> None:
         (b"access-control-allow-headers", _ALLOWED),
         (b"access-control-max-age", b"86400"),
     )
-    await answer(send, 204, headers, b"")
+    answer(204, headers, b"")
 
 
-async def refuse(send: Send, status: int, code: str, message: str, headers: Headers = ()) -> None:
+def refuse(answer: Answer, status: int, code: str, message: str, headers: Headers = ()) -> None:
     """A problem document that also carries what the various SDKs read: success, code, message, error."""
     title = HTTPStatus(status).phrase
     text = message or title
@@ -89,10 +80,4 @@ async def refuse(send: Send, status: int, code: str, message: str, headers: Head
         "message": text,
         "error": text,
     }
-    await answer(send, status, (_PROBLEM, *_ANY_ORIGIN, *headers), msgspec.json.encode(document))
-
-
-async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+    answer(status, (_PROBLEM, *_ANY_ORIGIN, *headers), msgspec.json.encode(document))

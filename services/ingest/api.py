@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from services.ingest import answers, sources
-from services.ingest.answers import Send
 from services.ingest.domain import pixel
 from services.ingest.domain.inflate import MAX_BODY, Body
 from services.ingest.flow import Arrived, Flow, UnknownKey
@@ -22,12 +21,14 @@ from services.ingest.paths import Does, Route, route
 from services.ingest.rates import TooMany
 from services.kernel import metrics
 from services.kernel.clock import Clock
+from services.kernel.connection import ANSWER, Answer
 from services.kernel.keys import KeyRing
 from services.kernel.outcome import BadRecord, CandorError, Outage
 from services.kernel.remembered import remembered
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 MAX_HELD = 64 * 1024 * 1024
@@ -64,32 +65,35 @@ class Endpoint:
         found = route(scope["path"]) if scope["type"] == "http" else None
         if found is None:
             await self._rest(scope, receive, send)
-        elif scope["method"] == found.does.method:
-            await self._do(found, scope, receive, send)
-        elif scope["method"] == "OPTIONS":
-            await answers.preflight(send, found.does.method)
+            return
+        answer: Answer = scope["extensions"][ANSWER]
+        method = scope["method"]
+        if method == found.does.method or (method == "HEAD" and found.does.method == "GET"):
+            await self._do(found, scope, receive, answer)
+        elif method == "OPTIONS":
+            answers.preflight(answer, found.does.method)
         else:
-            allow = f"{found.does.method}, OPTIONS"
-            await answers.refuse(
-                send, 405, "method_not_allowed", f"{found.does.method} it", [(b"allow", allow.encode())]
+            allow = f"{found.does.method}, {'HEAD, ' if found.does.method == 'GET' else ''}OPTIONS"
+            answers.refuse(
+                answer, 405, "method_not_allowed", f"{found.does.method} it", [(b"allow", allow.encode())]
             )
 
-    async def _do(self, found: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _do(self, found: Route, scope: Scope, receive: Receive, answer: Answer) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         does = found.does
         if does is Does.COLLECT or does is Does.BEACON:
-            await self._collect(found, scope, headers, receive, send)
+            await self._collect(found, scope, headers, receive, answer)
         elif does is Does.PIXEL:
-            await self._pixel(found, scope, headers, send)
+            await self._pixel(found, scope, headers, answer)
         elif does is Does.IGNORE:
-            await answers.succeed(send)
+            answers.succeed(answer)
         elif does is Does.MERGE:
-            await answers.refuse(send, 400, "not_supported", "merge is not supported: join people by alias")
+            answers.refuse(answer, 400, "not_supported", "merge is not supported: join people by alias")
         else:
-            await self._configure(found, scope, headers, send)
+            self._configure(found, scope, headers, answer)
 
     async def _collect(
-        self, found: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+        self, found: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Answer
     ) -> None:
         started = self._clock.now()
         held = _Held(self)
@@ -97,27 +101,31 @@ class Endpoint:
             body = await held.body(receive, headers)
             await self._accept(_arrived(found, scope, headers, started, body))
         except BadRecord as error:
-            await answers.refuse(send, _STATUS.get(error.reason, 400), error.reason, error.detail)
+            answers.refuse(answer, _STATUS.get(error.reason, 400), error.reason, error.detail)
         except UnknownKey as error:
-            await answers.refuse(send, 401, "unknown_write_key", str(error))
+            answers.refuse(answer, 401, "unknown_write_key", str(error))
         except TooMany as error:
-            await answers.refuse(send, 429, "too_many", str(error), answers.retry_after(error.seconds))
+            answers.refuse(answer, 429, "too_many", str(error), answers.retry_after(error.seconds))
         except Outage:
-            await answers.refuse(send, 503, "not_available", "try again", answers.RETRY)
+            answers.refuse(answer, 503, "not_available", "try again", answers.RETRY)
         except _Busy:
-            await answers.refuse(send, 503, "busy", "try again", answers.RETRY)
+            answers.refuse(answer, 503, "busy", "try again", answers.RETRY)
         except _Gone:
             return
         except Exception as error:
             _log_defect(error)
-            await answers.refuse(send, 500, "internal_error", "try again", answers.RETRY)
+            answers.refuse(answer, 500, "internal_error", "try again", answers.RETRY)
         else:
-            await answers.succeed(send)
+            answers.succeed(answer)
         finally:
             self.held -= held.size
 
-    async def _pixel(self, found: Route, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
-        """An image whatever happens, for nobody could show an error; what is lost is counted."""
+    async def _pixel(self, found: Route, scope: Scope, headers: dict[bytes, bytes], answer: Answer) -> None:
+        """An image whatever happens, for nobody could show an error; what is lost is counted. Who only asks
+        for its head tells nothing."""
+        if scope["method"] == "HEAD":
+            answers.image(answer)
+            return
         try:
             body = pixel.call_of(scope["query_string"])
             await self._accept(_arrived(found, scope, headers, self._clock.now(), body))
@@ -132,7 +140,7 @@ class Endpoint:
         except Exception as error:
             _log_defect(error)
             metrics.PIXELS_LOST.labels("internal_error").inc()
-        await answers.image(send)
+        answers.image(answer)
 
     async def _accept(self, arrived: Arrived) -> None:
         met = self._outages.count
@@ -143,20 +151,20 @@ class Endpoint:
             self._outages.met(error)
             raise
 
-    async def _configure(self, found: Route, scope: Scope, headers: dict[bytes, bytes], send: Send) -> None:
+    def _configure(self, found: Route, scope: Scope, headers: dict[bytes, bytes], answer: Answer) -> None:
         """What SDKs ask for before they send."""
         token = found.write_key or _basic(headers.get(b"authorization", b"")) or _query_key(scope) or ""
         try:
             key = self._keyring.write_key(token)
         except Outage:
-            await answers.refuse(send, 503, "not_available", "try again", answers.RETRY)
+            answers.refuse(answer, 503, "not_available", "try again", answers.RETRY)
             return
         if key is None:
-            await answers.refuse(send, 404, "unknown_write_key", "unknown write key")
+            answers.refuse(answer, 404, "unknown_write_key", "unknown write key")
         elif found.does is Does.SETTINGS:
-            await answers.tell(send, sources.settings(token, _host(headers, scope)))
+            answers.tell(answer, sources.settings(token, _host(headers, scope)))
         else:
-            await answers.tell(send, sources.source_config(token, key))
+            answers.tell(answer, sources.source_config(token, key))
 
 
 class _Held:
