@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collected, Collector
+from services.ingest.domain.letters import escaped, without_letters
 from services.ingest.domain.payload import Sender, id_masked, kept
 from services.ingest.domain.plan import MAX_PLACE, planned_name
 from services.ingest.plans import Plans
@@ -138,7 +139,8 @@ class Flow:
             arrived.test,
         )
         cleaner = self._cleaner
-        harmless = cleaner.harmless(arrived.body)
+        body, looked_at = _looked_at(arrived.body, request)
+        harmless = cleaner.harmless(body)
         collector = Collector(
             request, sender, arrived.started, secrets.token_hex(16), self._hash, cleaner, harmless=harmless
         )
@@ -151,7 +153,7 @@ class Flow:
         reports: list[Letter] = []
         masked = collector.masked
         size = 0
-        looks = repeat((True, False)) if harmless else cleaner.each(request.calls)
+        looks = repeat((True, False)) if harmless else cleaner.each(looked_at)
         for index, (raw, (is_harmless, suspicious)) in enumerate(zip(request.calls, looks, strict=False)):
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious, harmless=is_harmless)
@@ -205,6 +207,15 @@ class Flow:
             dead_at=self._clock.now(),
             payload=payload,
         )
+
+
+def _looked_at(body: bytes, request: calls.Request) -> tuple[bytes, Sequence[bytes]]:
+    """What the look is to see of a request, and of each of its calls."""
+    if body.isascii() and not escaped(body):
+        return body, request.calls
+    looked_at = [without_letters(call) for call in request.calls]
+    shared = (without_letters(bytes(raw)) for raw in (request.context, request.integrations))
+    return b",".join((*looked_at, *shared)), looked_at
 
 
 def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:

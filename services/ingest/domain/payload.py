@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -62,14 +63,17 @@ class Shared:
         self._contexts: dict[bytes, Said] = {}  # SDKs repeat theirs
         self._context = self._members_of(request.context, "context", harmless)
         self._integrations = self._members_of(request.integrations, "integrations", harmless)
-        self._ip = _text(truncated(sender.address) if sender.address else None)
-        self._user_agent: Raw | None = None
-        if sender.user_agent:
-            user_agent, masked = cleaner.text(sender.user_agent[:MAX_USER_AGENT])
-            self._user_agent = _text(user_agent or None)
-            self.masked += masked
+        self._sender = sender
+        self._ip = _recorded(sender.address) if sender.address else None
         self._test = sender.test
         self._searches = bots.MAX_SEARCHES
+
+    @cached_property
+    def _user_agent(self) -> Raw | None:
+        """Of the request: looked through once, and only where an event has none."""
+        user_agent, masked = self._cleaner.text((self._sender.user_agent or "")[:MAX_USER_AGENT])
+        self.masked += masked
+        return _text(user_agent or None)
 
     def _members_of(self, raw: Raw, place: str, harmless: bool) -> dict[str, Raw]:
         data = as_object(raw, place)
@@ -132,7 +136,7 @@ class Shared:
         if ip is not None:
             members["ip"] = ip
             changed = True
-        if self._user_agent is not None and bytes(members.get("userAgent", NULL)) == b"null":
+        if bytes(members.get("userAgent", NULL)) == b"null" and self._user_agent is not None:
             members["userAgent"] = self._user_agent
             changed = True
         user_agent = members.get("userAgent")
@@ -230,6 +234,12 @@ def _cut(address: bytes) -> Raw:
         return _text(truncated(msgspec.json.decode(address, type=str))) or NULL
     except msgspec.ValidationError:
         return NULL
+
+
+@remembered()
+def _recorded(address: str) -> Raw | None:
+    """The address of a request as it may be stored."""
+    return _text(truncated(address))
 
 
 def _text(text: str | None) -> Raw | None:
