@@ -28,7 +28,9 @@ from tests.bench.workload import PEOPLE, SECONDS_A_DAY, Call, anonymous_id, is_o
 from tests.support.services import Service, services
 from tests.support.stack import settings_for
 
-SOURCE = "demo-server"
+SOURCE = "demo-web"
+PLENTY = 1_000_000_000
+"""Events and bytes a second that the bench's key may send: metered like any other, and never held up."""
 ALL_PURPOSES = b"analytics,marketing,personalization"
 
 
@@ -38,6 +40,7 @@ class Candor:
 
     settings: Settings
     tokens: Mapping[str, str]
+    write_key: str
     services: Mapping[str, Service]
 
     @property
@@ -46,8 +49,9 @@ class Candor:
 
     @property
     def authorization(self) -> str:
-        """Of requests to ingest."""
-        return "Basic " + b64encode(f"{self.tokens[SOURCE]}:".encode()).decode()
+        """Of requests to ingest: with a public key, whose events are metered and take in address and user
+        agent."""
+        return "Basic " + b64encode(f"{self.write_key}:".encode()).decode()
 
     def check(self) -> None:
         """Raises BenchError with its log when one of the services has ended."""
@@ -71,10 +75,12 @@ def candor(
         asyncio.run(registry.ensure(settings))
         try:
             tokens = keys.ensure_default_keys(settings)
+            key, write_key = keys.draft("bench", "write", SOURCE, rate_events=PLENTY, rate_bytes=PLENTY)
+            keys.add(settings.keyring, key)
             if before is not None:
                 before(settings)
             with services(settings, names) as started:
-                yield Candor(settings, tokens, started)
+                yield Candor(settings, tokens, write_key, started)
         finally:
             asyncio.run(topics.delete(servers.kafka, settings.topic_prefix))
 

@@ -21,6 +21,8 @@ from typing import cast
 
 import uvloop
 
+from tests.bench.workload import USER_AGENT
+
 PAUSE_AFTER_503 = 0.05
 
 
@@ -81,7 +83,7 @@ async def run(file: Path, port: int, connections: int, rate: float, authorizatio
     loop = asyncio.get_running_loop()
     head = (
         f"POST /v1/batch HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: {authorization}\r\n"
-        "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        f"User-Agent: {USER_AGENT}\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     ).encode()
     waiting = bodies(file)
     answered: dict[int, int] = {}

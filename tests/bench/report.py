@@ -8,28 +8,47 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+TARGETS: dict[str, tuple[float, float]] = {
+    "ingest_batch": (0.8, 1.2),
+    "ingest_single": (0.6, 0.8),
+    "gate": (0.4, 0.5),
+    "profile": (0.15, 0.3),
+    "end_to_end": (3, 6),
+    "freshness": (300, 150),
+    "memory": (200, 120),
+}
+"""Floor and reach by row: of the ratio, which should be higher; of freshness and memory of the value itself,
+which should be lower."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure and what it is compared with. `detail` says under which conditions and what limited it: CPU
-    microseconds an event by process, for instance."""
+    """A figure and what it is compared with. `floor` must be kept, `reach` is aimed at, see TARGETS. `detail`
+    says under which conditions and what limited it: CPU microseconds an event by process, for instance."""
 
     name: str
     value: float
     unit: str
     baseline: float | None
     ratio: float | None
+    floor: float | None
+    reach: float | None
     detail: dict[str, Any] = field(default_factory=dict)
 
 
 def compared(name: str, value: float, unit: str, baseline: float, **detail: Any) -> Row:
     """A row with a baseline measured in the same run."""
-    return Row(name, _rounded(value), unit, _rounded(baseline), round(value / baseline, 3), detail)
+    ratio = round(value / baseline, 3)
+    return Row(name, _rounded(value), unit, _rounded(baseline), ratio, *_targets(name), detail)
 
 
 def alone(name: str, value: float, unit: str, **detail: Any) -> Row:
     """A row that stands against a bound, not against a baseline."""
-    return Row(name, _rounded(value), unit, None, None, detail)
+    return Row(name, _rounded(value), unit, None, None, *_targets(name), detail)
+
+
+def _targets(name: str) -> tuple[float | None, float | None]:
+    return TARGETS.get(name, (None, None))
 
 
 def print_row(row: Row) -> None:
@@ -38,7 +57,7 @@ def print_row(row: Row) -> None:
 
 def print_table(rows: Sequence[Row]) -> None:
     """Everything at a glance, on standard error, so that standard output stays JSON lines."""
-    lines = [("row", "value", "", "baseline", "ratio")]
+    lines = [("row", "value", "", "baseline", "ratio", "floor", "reach")]
     lines += [
         (
             row.name,
@@ -46,6 +65,8 @@ def print_table(rows: Sequence[Row]) -> None:
             row.unit,
             "" if row.baseline is None else f"{row.baseline:,}",
             "" if row.ratio is None else f"{row.ratio:.2f}",
+            "" if row.floor is None else f"{row.floor:g}",
+            "" if row.reach is None else f"{row.reach:g}",
         )
         for row in rows
     ]

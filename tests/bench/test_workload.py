@@ -24,6 +24,11 @@ def test_an_event_has_about_a_kilobyte() -> None:
     assert 900 < sum(sizes) / len(sizes) < 1_100
 
 
+def test_a_fifth_of_the_events_has_letters_beyond_ascii() -> None:
+    bodies = [call.body() for call in islice(Workload(started=START).calls(), 2_000)]
+    assert 0.17 < sum(not body.isascii() for body in bodies) / len(bodies) < 0.23
+
+
 def test_the_same_seed_gives_the_same_bytes_and_transitions() -> None:
     first, second = Workload(started=START), Workload(started=START)
     bodies = [[call.body() for call in islice(one.calls(), 2_000)] for one in (first, second)]
@@ -47,3 +52,4 @@ def test_a_row_has_the_members_that_are_promised(capsys: pytest.CaptureFixture[s
         "baseline": 140_000,
         "ratio": 0.5,
     }
+    assert (row["floor"], row["reach"]) == (0.4, 0.5)
