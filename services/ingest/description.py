@@ -19,6 +19,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from services.ingest.domain.calls import MAX_EVENT, MAX_EVENTS
 from services.ingest.domain.inflate import MAX_BODY
 from services.ingest.paths import ROUTES, SETTINGS, Does, Route
+from services.kernel.http import add_refusals
 
 _BASIC = "writeKey"
 _TEXT = Schema(type=OpenAPIType.STRING)
@@ -48,6 +49,7 @@ _REFUSALS = {
     "400": "Unreadable: no JSON, no batch, broken gzip",
     "401": "Unknown write key",
     "413": f"More than {MAX_BODY} bytes or {MAX_EVENTS} events",
+    "429": "The key has sent as much as it may for now: come again after Retry-After seconds",
     "503": "Can't be made durable now: come again after Retry-After seconds",
 }
 
@@ -61,6 +63,7 @@ def describe(app: Litestar) -> None:
     schema.components.security_schemes = (schema.components.security_schemes or {}) | {
         _BASIC: SecurityScheme(type="http", scheme="basic", description="User name: the write key")
     }
+    add_refusals(schema)
 
 
 def _item(path: str, route: Route) -> PathItem:
@@ -86,7 +89,8 @@ def _collect(route: Route) -> Operation:
         "200": OpenAPIResponse("Durable", content={"application/json": OpenAPIMediaType(schema=success)}),
         **{status: _problem(text) for status, text in _REFUSALS.items()},
     }
-    responses["503"].headers = {"Retry-After": OpenAPIHeader(schema=Schema(type=OpenAPIType.INTEGER))}
+    for status in ("429", "503"):
+        responses[status].headers = {"Retry-After": OpenAPIHeader(schema=Schema(type=OpenAPIType.INTEGER))}
     return Operation(
         summary=summary,
         security=[{_BASIC: []}, {}],

@@ -16,7 +16,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar.openapi.spec import Components, OpenAPI, OpenAPIResponse, SecurityScheme
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -31,6 +31,14 @@ RETRY_SECONDS = 2
 """Retry-After of a 503."""
 BEARER: list[dict[str, list[str]]] = [{"key": []}]
 """The ``security`` of handlers that need a key."""
+
+_REFUSALS = {
+    "408": "Not complete in time",
+    "431": "Address and headers are too large",
+    "503": "Not available now: come again after Retry-After seconds",
+}
+"""Anything may be answered so, by services.kernel.connection before anybody reads it."""
+_KEY_REFUSALS = {"401": "No live key", "403": "The key lacks the scope that the detail names"}
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +232,7 @@ def create_app(
     ``cors``: for a service that browsers call from the pages of others.
     """
     static = files("swagger_ui") / "static"
-    return Litestar(
+    app = Litestar(
         [
             *handlers,
             live,
@@ -267,3 +275,14 @@ def create_app(
         logging_config=None,
         debug=False,
     )
+    add_refusals(app.openapi_schema)
+    return app
+
+
+def add_refusals(document: OpenAPI) -> None:
+    """Add to each operation the refusals that it does not name itself."""
+    for item in (document.paths or {}).values():
+        for operation in filter(None, (item.get, item.put, item.post, item.delete)):
+            refusals = _REFUSALS | (_KEY_REFUSALS if operation.security == BEARER else {})
+            told = {status: OpenAPIResponse(text) for status, text in refusals.items()}
+            operation.responses = dict(sorted({**told, **(operation.responses or {})}.items()))

@@ -275,6 +275,15 @@ async def test_the_paths_are_described(world: World) -> None:
     assert (await world.client.get("/docs")).status_code == 200
 
 
+async def test_the_refusals_are_described(world: World) -> None:
+    described = (await world.client.get("/openapi.json")).json()["paths"]
+    always = {"408", "431", "503"}
+    assert all(always <= op["responses"].keys() for item in described.values() for op in item.values())
+    assert described["/v1/batch"]["post"]["responses"].keys() - always == {"200", "400", "401", "413", "429"}
+    assert "Retry-After" in described["/v1/track"]["post"]["responses"]["429"]["headers"]
+    assert {"401", "403"} <= described["/v1/keys"]["get"]["responses"].keys()
+
+
 async def test_bodies_that_never_end_fill_no_memory(world: World) -> None:
     """Of bodies held at once the one that would pass 64 MiB is asked to come again; small ones still fit."""
     head = b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 512000\r\n\r\n"
