@@ -130,7 +130,9 @@ def tail(
     async def run() -> None:
         settings = Stack().settings
         if topic is None:
-            return await show_recent(settings, str(source), as_json=as_json, most=most, idle_seconds=timeout)
+            async with showing(settings, reason, "sources.tail", str(source)):
+                await show_recent(settings, str(source), as_json=as_json, most=most, idle_seconds=timeout)
+            return
         beginning = from_beginning or (most is not None and timeout is None)
         found = read_topic(settings, topic, from_beginning=beginning, idle_seconds=timeout)
         count = 0
@@ -141,8 +143,7 @@ def tail(
                 print((text if as_json else msgspec.json.format(text)).decode(), flush=True)
                 count += 1
                 if count == most:
-                    return None
-        return None
+                    return
 
     with suppress(KeyboardInterrupt):
         asyncio.run(run())

@@ -44,8 +44,9 @@ class Rotation(Struct, forbid_unknown_fields=True):
 
 
 @get("/v1/keys", name="keys.list", guards=ADMIN, security=BEARER, tags=["keys"])
-async def list_keys(state: State) -> dict[str, Any]:
+async def list_keys(request: Request[Any, Any, Any], state: State) -> dict[str, Any]:
     """All keys without their secrets; `last_used` is up to a minute late."""
+    await note(request)
     path: Path = state.keyring_path
     found, used = await asyncio.gather(
         asyncio.to_thread(keys.list_keys, path), asyncio.to_thread(read_used, path)

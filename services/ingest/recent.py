@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from services.kernel.http import BEARER, require
+from services.kernel.http import BEARER, note, require
 from services.kernel.recent.following import Recent
 
 
@@ -19,10 +19,11 @@ from services.kernel.recent.following import Recent
     security=BEARER,
     tags=["operators"],
 )
-async def get_recent(state: State, source: FromPath[str]) -> dict[str, Any]:
+async def get_recent(request: Request[Any, Any, Any], state: State, source: FromPath[str]) -> dict[str, Any]:
     """Did my event arrive? The newest 200 events of the source that came since the first question, newest
     first, each with its outcome by stage within about a second: `accepted`, then `applied`, `repeat`,
     `test` (a test event, which no profile shows), `dropped` or `dead`. Never a payload. Ask again within a
     minute, or it is forgotten."""
     recent: Recent = state.recent
+    await note(request, target=source)
     return await recent.of(source)

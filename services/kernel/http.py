@@ -123,7 +123,8 @@ def require(scope: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[No
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
         if scope not in bearer(connection).scopes:
             named = connection.path_params
-            await note(connection, target=str(named.get("key", named.get("id", ""))), outcome="refused")
+            target = next((str(named[name]) for name in ("key", "id", "source") if name in named), "")
+            await note(connection, target=target, outcome="refused")
             raise Problem(403, "Forbidden", f"the key lacks the scope {scope}")
 
     return guard

@@ -218,11 +218,13 @@ async def test_what_the_command_line_does_and_shows_is_logged(settings: Settings
     shown = await run(settings, "tail", "events.collected", "--json", "--from-beginning", "--max", "1")
     assert json.loads(shown.output)["value"]["user_id"] == "u"
     assert (await run(settings, "deadletters", "show", "3:0")).exit_code == 0
-    begun, tailed, letter_shown = (await acts(settings))[3:]
+    assert (await run(settings, "tail", "--source", "web", "--timeout", "0.1")).exit_code == 0
+    begun, tailed, letter_shown, followed = (await acts(settings))[3:]
     assert (begun.action, begun.target, begun.people) == ("topic.tail", "events.collected", 0)
     assert (tailed.target, tailed.identifiers, tailed.people) == ("events.collected", [ADA, BOB], 2)
     assert (letter_shown.action, letter_shown.target) == ("deadletters.show", "3:0")
     assert (letter_shown.identifiers, letter_shown.people) == ([BOB], 1)
+    assert (followed.action, followed.target, followed.people) == ("sources.tail", "web", 0)
 
 
 async def test_the_command_line_does_and_shows_nothing_that_can_not_be_logged(

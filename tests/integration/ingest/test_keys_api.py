@@ -162,6 +162,23 @@ async def test_what_is_done_to_keys_is_logged_and_what_is_refused_too(
     ]
 
 
+async def test_who_looks_at_keys_and_at_what_became_of_events_is_logged(
+    world: World, api: httpx.AsyncClient
+) -> None:
+    path = f"/v1/sources/{world.source}/recent"
+    before = len(await acts(world.settings))
+    assert (await api.get("/v1/keys")).status_code == 200
+    assert (await api.get(path)).status_code == 200
+    refused = {"Authorization": f"Bearer {world.web}"}
+    assert (await api.get(path, headers=refused)).status_code == 403
+    found = (await acts(world.settings))[before:]
+    assert sorted((act.action, act.target, act.outcome) for act in found) == [
+        ("keys.list", "", "allowed"),
+        ("sources.recent", world.source, "allowed"),
+        ("sources.recent", world.source, "refused"),
+    ]
+
+
 async def test_last_use_is_written_when_the_service_stops(world: World, api: httpx.AsyncClient) -> None:
     made = await make(api, f"used-{world.source}")
     await eventually(lambda: writes(world, made["token"]))
