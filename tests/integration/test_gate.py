@@ -165,6 +165,35 @@ async def test_gpc_is_told_and_limits_the_event_that_bears_it(bus: Settings, pro
     assert purposes == {new: b"analytics", known: b"analytics,marketing,personalization"}
 
 
+async def test_what_an_event_says_of_consent_limits_that_event_alone(
+    bus: Settings, producer: BatchProducer
+) -> None:
+    """Stamps as ingest makes them of Segment's categories and of RudderStack's consent management."""
+    stamps = {
+        "m-denied": Stamp(denied=("marketing",)),
+        "m-allowed": Stamp(("analytics", "marketing")),
+        "m-both": Stamp(("analytics", "marketing"), ("marketing", "ads")),
+        "m-all": Stamp(denied=("analytics", "marketing", "personalization")),
+        "m-none": None,
+    }
+    person = secrets.token_bytes(16)
+    async with gate_of(bus):
+        sent = [collected([person], event(name), stamp) for name, stamp in stamps.items()]
+        await producer.produce(COLLECTED, None, sent)
+        await judged(bus)
+    permitted = await everything(bus, PERMITTED)
+    assert {
+        codec.decode(Event, record.value).message_id: headers.value(record.headers, headers.PURPOSES)
+        for record in permitted
+    } == {
+        "m-denied": b"analytics,personalization",
+        "m-allowed": b"analytics,marketing",
+        "m-both": b"analytics",
+        "m-none": b"analytics,marketing,personalization",
+    }
+    assert not await everything(bus, SIGNALS)
+
+
 async def test_a_signal_of_an_event_that_can_not_be_read_names_its_coordinates(
     bus: Settings, producer: BatchProducer
 ) -> None:

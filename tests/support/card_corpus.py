@@ -19,6 +19,9 @@ WRITINGS: dict[str, Callable[[str], str]] = {
     "nbsp": lambda number: grouped(number, "\u00a0"),
     "full-width": lambda number: number.translate(FULL_WIDTH),
     "%20": lambda number: grouped(number, "%20"),
+    "slash": lambda number: grouped(number, "/"),
+    "line": lambda number: grouped(number, "\n"),
+    "&nbsp;": lambda number: grouped(number, "&nbsp;"),
 }
 
 

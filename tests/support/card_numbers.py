@@ -19,7 +19,7 @@ BRANDS: dict[str, tuple[str, int]] = {
     "hipercard": ("6062", 16),
     "visa 19": ("4", 19),
 }
-SEPARATORS = ["", " ", "-", ".", "\u00a0", "\u2011", "%20", "+", " - "]
+SEPARATORS = ["", " ", "-", ".", "\u00a0", "\u2011", "%20", "+", " - ", "/", "\n", "\t", "&nbsp;"]
 FULL_WIDTH = str.maketrans("0123456789", "０１２３４５６７８９")
 
 

@@ -24,7 +24,9 @@ _SHORTEST_TEXT = len("x://a@")
 _TELLING = re.compile(r"[0-9=@%{\[]|[^\x00-\x7f]")
 """One of them stands in every text that something is taken out of."""
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
-_BETWEEN_DIGITS = re.compile(r"[\s.\-]")
+_BETWEEN_DIGITS = re.compile(r"[\s/.+_\-]")
+_LABELS = ("name", "key", "id", "field")
+"""What names the member ``value`` beside it."""
 
 
 class Cleaner:
@@ -71,7 +73,7 @@ class Cleaner:
     def _value(self, value: Any, kinds: list[str], container: str = "") -> Any:
         """The value as it may be stored; what was taken out is appended to ``kinds``."""
         if isinstance(value, str):
-            return self._text(value, kinds)
+            return self._text(value, kinds, container)
         if isinstance(value, dict):
             return self._members(value, kinds, container)
         if isinstance(value, list):
@@ -87,8 +89,11 @@ class Cleaner:
     def _members(self, members: dict[str, Any], kinds: list[str], container: str) -> dict[str, Any]:
         result = {}
         card = False
+        told = self._told(members, container) if "value" in members else None
         for name, value in members.items():
             kind = self._dropped.kind(container, name, value)
+            if kind is None and told is not None and name == "value":
+                kind = told
             if kind is not None:
                 kinds.append(kind)
                 card |= kind == CARD
@@ -106,6 +111,16 @@ class Cleaner:
                 kinds.append(CARD)
         return result
 
+    def _told(self, members: dict[str, Any], container: str) -> str | None:
+        """The kind of the member ``value`` by the name that stands beside it, as forms are serialised."""
+        for label in _LABELS:
+            name = members.get(label)
+            if isinstance(name, str):
+                kind = self._dropped.kind(container, name, members["value"])
+                if kind is not None:
+                    return kind
+        return None
+
     def _is_id(self, name: str, value: Any) -> bool:
         """Whether that is a declared id: by its format, and only while it is no card number itself."""
         form = self._ids.get(squeezed(name)) if self._ids else None
@@ -114,28 +129,30 @@ class Cleaner:
         text = str(value)
         return form.fullmatch(text) is not None and brand(_BETWEEN_DIGITS.sub("", text)) is None
 
-    def _text(self, text: str, kinds: list[str]) -> str:
+    def _text(self, text: str, kinds: list[str], container: str = "") -> str:
         if len(text) < _SHORTEST_TEXT or _TELLING.search(text) is None:
             return text
-        if text[0] in "{[" and text[-1] in "}]":
-            inner = self._nested(text, kinds)
-            if inner is not None:
-                return inner
+        if "{" in text or "[" in text:
+            inner = text.strip("\ufeff \t\r\n")
+            if inner[:1] in ("{", "[") and inner[-1:] in ("}", "]"):
+                cleaned = self._nested(inner, kinds, container)
+                if cleaned is not None:
+                    return text if cleaned == inner else cleaned
         masked, found = cards.mask(text)
         if "%" in masked:
             masked = _masked_as(decoded(masked), masked, found)
         if "\\u" in masked:
             masked = _masked_as(_ESCAPED.sub(_character, masked), masked, found)
-        masked, hidden = self._queries.clean(masked)
+        masked, hidden = self._queries.clean(masked, beside_card=bool(found))
         kinds += found
         kinds += [QUERY] * hidden
         return masked
 
-    def _nested(self, text: str, kinds: list[str]) -> str | None:
+    def _nested(self, text: str, kinds: list[str], container: str) -> str | None:
         """A text that is JSON, unchanged where nothing is taken out; None for one that is not."""
         found: list[str] = []
         try:
-            cleaned = msgspec.json.encode(self._value(_DECODER.decode(text), found)).decode()
+            cleaned = msgspec.json.encode(self._value(_DECODER.decode(text), found, container)).decode()
         except (msgspec.MsgspecError, ValueError, OverflowError):
             return None
         kinds += found

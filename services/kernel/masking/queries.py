@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from services.kernel.masking.names import Names
+from services.kernel.masking.secrets import is_expiry
 
 QUERY = "query"
 """Kind of a value taken out."""
@@ -40,8 +41,9 @@ class Queries:
     def __init__(self, parameters: Iterable[str]) -> None:
         self.names = Names(parameters)
 
-    def clean(self, text: str) -> tuple[str, int]:
-        """The text with ``***`` for the values of such parameters, and how many there were.
+    def clean(self, text: str, *, beside_card: bool = False) -> tuple[str, int]:
+        """The text with ``***`` for the values of such parameters, and how many there were: for a card's
+        expiry too, ``beside_card``.
 
         URLs within parameters are cleaned too, encoded or not; a user and password before the host go. All
         else stays as it is written, and the time is in proportion to the text.
@@ -59,7 +61,7 @@ class Queries:
         found = start = place = 0
         while place + 1 < len(pieces):
             sign = pieces[place + 1]
-            if _character(sign) != "=" or not self._named(pieces[place]):
+            if _character(sign) != "=" or not self._named(pieces[place], beside_card):
                 place += 2
                 continue
             end = place + 3
@@ -72,13 +74,13 @@ class Queries:
             place = end + 1
         return ("".join((*kept, *pieces[start:])), users + found) if found else (text, users)
 
-    def _named(self, name: str) -> bool:
+    def _named(self, name: str, beside_card: bool) -> bool:
         name = decoded(name) if len(name) <= _LONGEST_NAME else ""
         if not _NAME.fullmatch(name):
             return False
         if name.endswith("]") and "[" in name:
             name = name[name.rindex("[") + 1 : -1] or name
-        return name in self.names
+        return name in self.names or (beside_card and is_expiry(name))
 
 
 def _character(sign: str) -> str:

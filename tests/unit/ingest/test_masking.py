@@ -55,10 +55,13 @@ def test_a_number_goes_from_any_place_and_is_seen_by_the_cheap_look(value: Any, 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-    | st.text("0123456789 -.%cvsdCV+", min_size=5) | WRITTEN,
+    | st.sampled_from(["cvv", "cardNumber", " [] ", '{"code":"737"}'])
+    | st.text("0123456789 -.%cvsdCV+/\n", min_size=5) | WRITTEN,
     lambda inner: st.lists(inner, max_size=4)
     | st.dictionaries(
-        st.text() | st.sampled_from(["cvv", "card_number", "card[cvc2]", "Security Code", "exp", "cc-no"]),
+        st.text()
+        | st.sampled_from(["cvv", "card_number", "card[cvc2]", "Security Code", "exp", "cc-no"])
+        | st.sampled_from(["card", "ccData", "code", "PIN", "expiry", "name", "value"]),
         inner,
         max_size=4,
     ),
@@ -78,7 +81,7 @@ def test_what_the_cheap_look_lets_pass_the_whole_search_leaves_alone(value: Any,
 
 PIECES = st.lists(
     NUMBERS
-    | st.builds(grouped, NUMBERS, st.sampled_from([" ", "-", ".", "%20", "  ", "+"]))
+    | st.builds(grouped, NUMBERS, st.sampled_from([" ", "-", ".", "%20", "  ", "+", "/", "\n", "&nbsp;"]))
     | st.sampled_from(
         ["%20", "%22", "%40", "%2F", "%26", "%3D", " ", "-", "_", ".", "x", "@", "DE", "e1", "00"]
     )
@@ -165,7 +168,8 @@ def test_cleaning_twice_is_cleaning_once(value: Any) -> None:
     "name",
     ["cvv", "CVV2", "cvc", "card_cvc", "card[cvc]", "csc", "cvn", "securityCode", "card_security_code",
      "cardNumber", "card-number", "cc_number", "ccNum", "creditCardNumber", "card.number",
-     "cardVerificationValue", "card_pin", "ｃｖｖ", "billing_cvv_code"],
+     "cardVerificationValue", "card_pin", "ｃｖｖ", "billing_cvv_code", "cardSecurity", "card_verification",
+     "CAV2", "track2Data", "track_1_data"],
 )  # fmt: skip
 def test_members_are_dropped_by_their_name(name: str) -> None:
     raw = json.dumps({"payment": {name: "737", "amount": 5}}, ensure_ascii=False).encode()
@@ -179,6 +183,62 @@ def test_members_are_dropped_by_their_name(name: str) -> None:
 )
 def test_innocent_names_stay(name: str) -> None:
     assert clean({name: "737"}) == ({name: "737"}, [])
+
+
+@pytest.mark.parametrize("container", ["card", "creditCard", "cards", "cc", "card_data", "cardDetails"])
+@pytest.mark.parametrize("name", ["code", "pin", "security", "verification", "expiry", "exp", "expDate"])
+def test_short_names_are_those_of_card_data_within_a_card(container: str, name: str) -> None:
+    card = {name: "737", "brand": "visa"}
+    for value in (
+        {container: card},
+        {container: [card]},
+        {container: json.dumps(card)},
+        {container: {"fields": [], "a": 1} | card},
+    ):
+        raw = json.dumps(value).encode()
+        assert CLEANER.suspicious(raw) and not CLEANER.harmless(raw)
+        cleaned, kinds = CLEANER.clean(raw)
+        assert kinds == ["key"] and b"visa" in cleaned and b"737" not in cleaned
+
+
+@pytest.mark.parametrize("container", ["gift_card", "loyaltyCards", "coupon", "karte", "discard"])
+def test_short_names_stay_elsewhere(container: str) -> None:
+    value = {container: {"code": "737", "expiry": "12/28"}, "card": {"code": "SKU-737", "pin": True}}
+    assert clean(value) == (value, [])
+
+
+@pytest.mark.parametrize("label", ["name", "key", "id", "field"])
+def test_a_value_goes_by_the_name_that_stands_beside_it(label: str) -> None:
+    value = {"form": [{label: "cvv", "value": "737"}, {label: "plan", "value": "gold"}]}
+    assert clean(value) == ({"form": [{label: "cvv"}, {label: "plan", "value": "gold"}]}, ["key"])
+    assert CLEANER.suspicious(json.dumps(value).encode())
+    assert clean({label: "password", "value": "hunter2"}) == ({label: "password"}, ["secret"])
+    assert CLEANER.suspicious(json.dumps({label: "password", "value": "hunter2"}).encode())
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n", "\ufeff"])
+def test_json_in_a_text_is_searched_with_space_around_it(before: str) -> None:
+    text = before + '{"cvv": "737", "plan": "gold"}' + before.replace("\ufeff", "")
+    assert clean({"body": text}) == ({"body": '{"plan":"gold"}'}, ["key"])
+
+
+@pytest.mark.parametrize("separator", ["\n", "\t", "\r\n", "/"])
+@pytest.mark.parametrize("nested", [0, 1, 2])
+def test_a_number_over_lines_goes_however_deep_the_json_it_stands_in(separator: str, nested: int) -> None:
+    value: Any = {"note": grouped("4111111111111111", separator)}
+    for _ in range(nested):
+        value = {"body": json.dumps(value)}
+    raw = json.dumps(value).encode()
+    assert CLEANER.suspicious(raw) and not CLEANER.harmless(raw)
+    assert CLEANER.clean(raw)[1] == ["number"]
+
+
+def test_the_expiry_in_an_address_goes_with_the_number_beside_it() -> None:
+    url = "https://x.example/pay?{}&exp=12%2F28&page=2"
+    assert clean({"url": url.format("n=4111111111111111")})[0] == {
+        "url": "https://x.example/pay?n=[card visa 1111]&exp=***&page=2"
+    }
+    assert clean({"url": url.format("n=1")}) == ({"url": url.format("n=1")}, [])
 
 
 def test_a_number_that_is_a_name_goes() -> None:
@@ -263,6 +323,13 @@ def test_only_the_calls_that_need_it_are_looked_at_closer(card: int, umlaut: int
 def test_a_user_before_a_host_is_seen_wherever_it_stands(raw: bytes) -> None:
     if re.search(rb'://[^/?#\s"]*@', raw):
         assert CLEANER.suspicious(raw)
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_a_user_before_a_host_goes_however_slashes_are_written(slash: str) -> None:
+    raw = f'{{"u":"https:{slash}{slash}ada:hunter2@x.example{slash}a"}}'.encode()
+    assert CLEANER.suspicious(raw) and not CLEANER.harmless(raw)
+    assert CLEANER.clean(raw) == (b'{"u":"https://x.example/a"}', ["query"])
 
 
 def test_what_can_not_be_read_is_refused() -> None:
