@@ -158,7 +158,7 @@ class Flow:
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious, harmless=is_harmless)
                 report = self._planned(collected.event)
-                message = event_message(collected, common, arrived.gpc)
+                message = event_message(collected, common, arrived.gpc, public=public)
                 length = len(message[1] or b"")
                 if length > MAX_VALUE:
                     raise BadRecord("too_large", f"with what its batch says more than {MAX_VALUE} bytes")
@@ -218,9 +218,11 @@ def _looked_at(body: bytes, request: calls.Request) -> tuple[bytes, Sequence[byt
     return b",".join((*looked_at, *shared)), looked_at
 
 
-def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:
+def event_message(
+    collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool, *, public: bool
+) -> Message:
     """The record of an event. ``common``: headers that a request's events share. ``gpc``: whether the request
-    bore Sec-GPC: 1."""
+    bore Sec-GPC: 1. ``public``: whether its key is one that anybody may have."""
     identifiers = collected.identifiers
     named = [(headers.IDENTIFIERS, join(identifiers)), *common]
     stamp = collected.stamp
@@ -228,6 +230,8 @@ def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc
         stamp = _GPC if stamp is None else replace(stamp, gpc=True)
     if stamp is not None:
         named.append((headers.STAMP, stamp.to_header()))
+    if collected.preference:
+        named.append((headers.PREFERENCE, headers.WRITE if public else headers.SERVER))
     if collected.test:
         named.append((headers.TEST, b"1"))
     return Message(identifiers[0], codec.encode(collected.event), named)

@@ -20,6 +20,8 @@ def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) ->
     twice makes a repeat: its times are the letter's, and a message id that is missing comes from ``place``,
     which must be the letter's alone.
 
+    What it may grant is what a public key may: a letter does not tell with which key its call came.
+
     Raises BadRecord where the call is still bad, or of its ids or itself not enough was kept.
     """
     value = letter.value
@@ -42,4 +44,5 @@ def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) ->
     collected = collector.collect(value.payload, 0, suspicious=suspicious)
     stamp = headers.value(letter.headers, headers.STAMP)
     common = ((headers.SOURCE, source.encode()), (headers.STARTED, b"%d" % value.dead_at))
-    return event_message(collected, common, stamp is not None and Stamp.from_header(stamp).gpc)
+    gpc = stamp is not None and Stamp.from_header(stamp).gpc
+    return event_message(collected, common, gpc, public=True)

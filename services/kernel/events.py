@@ -51,12 +51,14 @@ class DeadLetter(Record, frozen=True, gc=False):
 
 class ConsentSignal(Record, frozen=True, gc=False):
     schema = "consent_signal"
+    schema_version = 2
 
     kind: str
     identifiers: list[bytes]
     source: str
     message_id: str
     observed_at: int
+    purposes: list[str] = []
 
 
 class IdentityLink(Record, frozen=True, gc=False):

@@ -37,11 +37,11 @@ def test_every_schema_version_has_examples() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: "/".join(path.parts[-3:]))
-def test_every_example_is_read_and_written_unchanged(path: Path) -> None:
+def test_every_example_is_read_and_those_of_the_newest_version_written_unchanged(path: Path) -> None:
     kind, data = example(path)
     record = codec.decode(kind, data)
     assert isinstance(record, kind)
-    assert codec.encode(record) == data
+    assert int(path.parts[-2]) < kind.schema_version or codec.encode(record) == data
 
 
 def test_the_topic_registry_names_only_known_schemas() -> None:

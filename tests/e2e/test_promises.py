@@ -189,6 +189,17 @@ async def test_promise_3_a_grant_never_spreads(candor: Outside) -> None:
     assert await _denied(candor, f"user_id:{user}")
 
 
+async def test_promise_3_what_an_sdks_preference_event_denies_is_denied(candor: Outside) -> None:
+    user, phone = candor.name("person"), candor.name("phone")
+    await candor.accepted(track(user, "Bought", f"{phone}-1", anonymousId=phone))
+    await eventually(lambda: _linked(candor, user, {phone}))
+    purposes = ("analytics", "marketing", "personalization")
+    consent = {"consent": {"categoryPreferences": dict.fromkeys(purposes, False)}}
+    chosen = {"type": "track", "anonymousId": phone, "event": "Segment Consent Preference Updated"}
+    await candor.accepted({**chosen, "messageId": f"{phone}-2", "context": consent})
+    await eventually(lambda: _denied(candor, f"user_id:{user}"))
+
+
 async def _member(candor: Outside, segment: str, user: str) -> bool:
     return user in await candor.members(segment)
 

@@ -97,6 +97,39 @@ async def test_a_gpc_signal_with_the_message_id_of_another_persons_counts_all_th
         assert await one.pool.fetchval("SELECT count(*) FROM ledger") == 3
 
 
+def preference(
+    kind: str, message_id: str, at: int, *purposes: str, names: tuple[bytes, ...] = (ANA,)
+) -> Message:
+    told = ConsentSignal(kind, list(names), "web", message_id, at, list(purposes))
+    return Message(ANA, codec.encode(told))
+
+
+async def test_a_preference_event_decides_once_and_grants_nothing_that_was_denied_since(
+    settings: Settings, producer: BatchProducer
+) -> None:
+    clock = ManualClock(1_000)
+    async with consent(settings, clock, signals=True) as one:
+
+        async def holds(purpose: str, verdict: str, name: bytes = ANA) -> bool:
+            state = await in_force(one.pool, name)
+            return purpose in (state.denied if verdict == "deny" else [g.purpose for g in state.granted])
+
+        first = preference("deny", "m1", 500, "marketing", "no such purpose", names=(ANA, BEN))
+        await producer.produce(SIGNALS, 0, [first, preference("grant", "m1", 500, "analytics"), first])
+        await until(lambda: holds("analytics", "grant"))
+        assert await holds("marketing", "deny") and await holds("marketing", "deny", BEN)
+        # Said before that denial was told, but after it was said: it was processed late, and counts.
+        await producer.produce(SIGNALS, 0, [preference("grant", "m2", 600, "marketing")])
+        await until(lambda: holds("marketing", "grant"))
+        await one.decisions.submit([deny(BEN)])
+        late = preference("grant", "m3", 900, "marketing", "personalization")
+        await producer.produce(SIGNALS, 0, [late, first, preference("grant", "m1", 500, "analytics")])
+        await until(lambda: holds("personalization", "grant"))
+        assert await holds("marketing", "deny"), "the person objected at 1,000, after the event of 900"
+        assert await one.pool.fetchval("SELECT count(*) FROM ledger") == 5
+        assert [fault async for fault in verify_ledger(one.pool)] == []
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -194,6 +194,41 @@ async def test_what_an_event_says_of_consent_limits_that_event_alone(
     assert not await everything(bus, SIGNALS)
 
 
+async def test_what_a_preference_event_chose_is_told_as_far_as_its_key_may_grant(
+    bus: Settings, producer: BatchProducer
+) -> None:
+    hash_ = bus.hasher()
+    user, device = hash_(USER_ID, "u"), hash_(ANONYMOUS_ID, "a")
+
+    def chosen(message_id: str, right: bytes | None, payload: bytes, *more: tuple[str, bytes]) -> Message:
+        seen = Event(message_id, SOURCE, "track", "C", "u", "a", None, None, 1, False, 1, 0, payload)
+        key, value, found = collected([user, device], codec.encode(seen))
+        assert found is not None
+        header = [] if right is None else [(headers.PREFERENCE, right)]
+        return Message(key, value, [*found, *header, *more])
+
+    said = b'{"context":{"consent":{"categoryPreferences":{"marketing":false,"ads":true,"analytics":true}}}}'
+    none = b'{"context":{"consent":{"categoryPreferences":{}}}}'
+    async with gate_of(bus):
+        messages = [
+            chosen("public", headers.WRITE, said),
+            chosen("server", headers.SERVER, said),
+            chosen("no preference event", None, said),
+            chosen("test", headers.SERVER, said, (headers.TEST, b"1")),
+            chosen("nothing", headers.SERVER, none),
+            chosen("unreadable", headers.SERVER, b'{"context":{"consent":7}}'),
+        ]
+        await producer.produce(COLLECTED, 0, messages)
+        await judged(bus)
+    signals = [codec.decode(ConsentSignal, record.value) for record in await everything(bus, SIGNALS)]
+    assert [(s.message_id, s.kind, s.identifiers, s.purposes) for s in signals] == [
+        ("public", "deny", [user, device], ["marketing"]),
+        ("public", "grant", [device], ["ads", "analytics"]),
+        ("server", "deny", [user, device], ["marketing"]),
+        ("server", "grant", [user, device], ["ads", "analytics"]),
+    ]
+
+
 async def test_a_signal_of_an_event_that_can_not_be_read_names_its_coordinates(
     bus: Settings, producer: BatchProducer
 ) -> None:

@@ -22,7 +22,8 @@ SALT_SIZE = 16
 
 
 class Terms(Struct, frozen=True):
-    """``identifiers``: hexadecimal hashes, sorted. ``id`` is unique per ``source``. Else as in Decision."""
+    """``identifiers``: hexadecimal hashes, sorted. ``id`` is unique per ``source``. ``said_at``: 0 where that
+    was when it was decided. Else as in Decision."""
 
     id: str
     source: str
@@ -31,6 +32,7 @@ class Terms(Struct, frozen=True):
     method: str
     decided_at: int
     expires_at: int
+    said_at: int = 0
 
     def same_choice(self, other: Terms) -> bool:
         """Whether the other one, of the same id, repeats this one. (GPC is noted only for whom it is new.)"""
@@ -81,7 +83,15 @@ def read_terms(encoded: bytes) -> Terms:
 
 def decision(position: int, terms: Terms) -> Decision:
     """What the rule reads of a row."""
-    return Decision(position, hashes(terms), terms.purposes, terms.method, terms.decided_at, terms.expires_at)
+    return Decision(
+        position,
+        hashes(terms),
+        terms.purposes,
+        terms.method,
+        terms.decided_at,
+        terms.expires_at,
+        terms.said_at or terms.decided_at,
+    )
 
 
 def broken(rows: Iterable[Row], after: Head = Head(0, START, 0)) -> Iterator[Head | str]:

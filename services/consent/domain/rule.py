@@ -21,6 +21,8 @@ EVERY = "*"
 """Stands for every purpose that is not named beside it, also for those added to the policy later."""
 GPC = "gpc"
 """Method of a decision that a Global Privacy Control signal made."""
+SDK = "sdk"
+"""Method of a decision that an SDK's preference event told of."""
 
 Choice = Literal["grant", "deny"]
 Verdict = int
@@ -34,7 +36,8 @@ Pair = tuple[bytes, bytes]
 class Decision:
     """One row of the ledger. ``position`` is its place there: later means higher.
 
-    ``expires_at`` holds for its grants. Times are microseconds since the epoch, UTC.
+    ``expires_at`` holds for its grants. ``said_at``: when the person said so, ``decided_at`` when it entered
+    the ledger. Times are microseconds since the epoch, UTC.
     """
 
     position: int
@@ -43,6 +46,7 @@ class Decision:
     method: str
     decided_at: int
     expires_at: int
+    said_at: int = 0
 
     def says(self, purpose: str) -> Choice | None:
         """Its choice for the purpose: the one named, else that for every purpose."""
@@ -93,6 +97,30 @@ def answer(state: ConsentState, purpose: str, now: int) -> Verdict:
 def on_gpc_record(decisions: Iterable[Decision]) -> set[bytes]:
     """The identifiers of which a GPC signal is on record: another one of theirs says nothing new."""
     return {x for decision in decisions if decision.method == GPC for x in decision.identifiers}
+
+
+def without_answered(
+    purposes: Mapping[str, Choice],
+    identifiers: Collection[bytes],
+    said_at: int,
+    decisions: Iterable[Decision],
+    links: Iterable[Pair],
+) -> dict[str, Choice]:
+    """Of choices said at that time those that still count: a grant does not where a denial of anybody linked
+    to the identifiers was said later."""
+    decisions = list(decisions)
+    group_of = components([*identifiers, *(x for d in decisions for x in d.identifiers)], links)
+    groups = {group_of[x] for x in identifiers}
+    later = [
+        decision
+        for decision in decisions
+        if decision.said_at > said_at and not groups.isdisjoint(group_of[x] for x in decision.identifiers)
+    ]
+    return {
+        purpose: choice
+        for purpose, choice in purposes.items()
+        if choice == "deny" or not any(decision.says(purpose) == "deny" for decision in later)
+    }
 
 
 def components(

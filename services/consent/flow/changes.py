@@ -14,7 +14,8 @@ class Decide:
     """A person's decision. (source, id) names it: a second one of the same name is a repetition.
 
     ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
-    of which no GPC signal is on record.
+    of which no GPC signal is on record. ``said_at`` (µs): when it was said, of what may come long afterwards:
+    its grants don't count where a denial was said later. None stands for the time of noting it.
     """
 
     source: str
@@ -23,6 +24,7 @@ class Decide:
     purposes: dict[str, Choice]
     method: str
     record: bytes
+    said_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ Change = Decide | Link | Cut | Lapse
 class Noted:
     """What became of a change. Of a decision: its terms in the ledger, and where.
 
-    ``position`` is None when a GPC decision told nothing new. ``conflict``: another decision has its id, and
+    ``position`` is None when the decision told nothing new. ``conflict``: another decision has its id, and
     nothing was noted. ``waiting``: see Publications.wait.
     """
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import asyncpg
+from msgspec.structs import replace
 
 from services.consent import store
 from services.consent.domain import ledger, rule
@@ -159,7 +160,7 @@ class Decisions:
         now = self._clock.now()
         links = await _change_links(connection, changes, links, now)
         decisions = await store.decisions_of(connection, concerned)
-        noted, added = await self._append(connection, changes, decisions, now)
+        noted, added = await self._append(connection, changes, decisions, links, now)
         decisions += added
         if decisions:
             changed = await _recompute(connection, concerned, decisions, links, now)
@@ -174,7 +175,12 @@ class Decisions:
         ]
 
     async def _append(
-        self, connection: Connection, changes: Sequence[Change], decisions: Sequence[Decision], now: int
+        self,
+        connection: Connection,
+        changes: Sequence[Change],
+        decisions: Sequence[Decision],
+        links: Collection[Pair],
+        now: int,
     ) -> tuple[dict[int, Noted], list[Decision]]:
         """Put the decisions among the changes into the ledger. Returns what became of each, by its index,
         and those that are new, as the rule reads them."""
@@ -194,7 +200,11 @@ class Decisions:
                 position, before = earlier
                 noted[index] = Noted(frozenset(), before, position, not terms.same_choice(before))
                 continue
-            if not terms.identifiers:
+            if change.said_at is not None:
+                told = [*decisions, *(ledger.decision(row.position, other) for row, other in rows)]
+                left = rule.without_answered(change.purposes, change.identifiers, change.said_at, told, links)
+                terms = replace(terms, purposes=left)
+            if not terms.identifiers or not terms.purposes:
                 noted[index] = Noted(frozenset(), terms)
                 continue
             row, head = ledger.append(head, terms, change.record, secrets.token_bytes(ledger.SALT_SIZE))
@@ -218,6 +228,7 @@ class Decisions:
             method=change.method,
             decided_at=decided_at,
             expires_at=decided_at + self._policy.grants.days * DAY if grants else 0,
+            said_at=change.said_at or 0,
         )
 
 

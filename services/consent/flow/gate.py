@@ -19,16 +19,17 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
+from services.consent.flow.telling import GPC, LINK, chosen, told
 from services.consent.flow.truncation import Truncation, is_tick
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
 from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
-from services.kernel.events import ConsentSignal, Event
+from services.kernel.events import Event
 from services.kernel.handler import BaseHandler, Batch, Record
-from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
+from services.kernel.headers import IDENTIFIERS, PREFERENCE, PURPOSES, SOURCE, STAMP, STARTED, TEST
 from services.kernel.health import Health
-from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
+from services.kernel.identifier import HASH_SIZE, Hasher
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Case, Judge, Verdict, case, moment
@@ -43,7 +44,6 @@ PERMITTED = "events.permitted"
 SIGNALS = "consent.signals"
 RECORDS = 5000
 """A batch: the barrier and the commit cost 5 ms, whatever it holds."""
-LINK, GPC = "link", "gpc"
 WIRE = codec.HEADER_SIZE
 _WIRES = codec.wire_headers(Event)
 _CACHED = 10_000
@@ -78,12 +78,14 @@ class Ruling(NamedTuple):
 @dataclass(slots=True)
 class Judged:
     """A batch, judged. ``permitted``: (records, bytes) by partition. ``dropped``: counts by purposes denied
-    and source. ``signals``: kind and the first record that gave rise to it. ``started``: those of all, µs."""
+    and source. ``signals``: kind and the first record that gave rise to it. ``preferences``: events that
+    say what their person chose. ``started``: those of all, µs."""
 
     permitted: dict[int, tuple[list[Message], int]] = field(default_factory=dict)
     dropped: Counter[tuple[tuple[str, ...], bytes]] = field(default_factory=Counter)
     dead: list[tuple[Record, Dead]] = field(default_factory=list)
     signals: list[tuple[str, Record]] = field(default_factory=list)
+    preferences: list[Record] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
 
 
@@ -121,7 +123,9 @@ class Gate(BaseHandler):
         await self._view.barrier()
         with self._view.snapshot() as get:
             judged = self.judge(batch, get)
-        signals = [_signal(kind, record, self._hasher) for kind, record in judged.signals]
+        signals = [told(kind, record, self._hasher) for kind, record in judged.signals]
+        for record in judged.preferences:
+            signals += chosen(record, self._hasher)
         await self._producer.produce(SIGNALS, None, [signal for signal in signals if signal])
         await self._dead_letters.send(judged.dead)
         await self._producer.forward(PERMITTED, judged.permitted)
@@ -168,6 +172,8 @@ class Gate(BaseHandler):
                             raise BadRecord("not_avro", "value")
                         permitted.append((key, value, [*headers, header]))  # type: ignore[arg-type]
                         size += len(value)
+                    if PREFERENCE in found and TEST not in found:
+                        judged.preferences.append(record)
                     judged.started.append(begun)
                 except (BadRecord, KeyError, ValueError, TypeError, AttributeError) as error:
                     if not is_tick(record):
@@ -205,41 +211,6 @@ def _ruling(verdict: Verdict) -> Ruling:
     signals = (LINK,) * (dropped and verdict.split) + (GPC,) * verdict.gpc_new
     header = None if dropped else (PURPOSES, ",".join(verdict.allowed).encode())
     return Ruling(header, verdict.denied, signals)
-
-
-def _signal(kind: str, record: Record, hasher: Hasher) -> Message | None:
-    """What consent must know of that record, though it may be dropped. None where nothing is left of it
-    without the identifiers that stand for nobody: through them a denial would reach everybody.
-
-    Where the payload can't be read, the record's coordinates stand for the message id: the person's denial
-    does not depend on it.
-    """
-    found = dict(record.headers)
-    identifiers = split(found[IDENTIFIERS])
-    try:
-        event = codec.decode(Event, record.value)
-    except BadRecord:
-        message_id = f"{record.topic}:{record.partition}:{record.offset}"
-    else:
-        message_id = event.message_id
-        blocked = _blocked(event, hasher)
-        identifiers = [identifier for identifier in identifiers if identifier not in blocked]
-    if len(identifiers) < (2 if kind == LINK else 1):
-        return None
-    source = found[SOURCE].decode("utf-8", "replace")
-    signal = ConsentSignal(kind, identifiers, source, message_id, int(found[STARTED]))
-    return Message(record.key, codec.encode(signal))
-
-
-def _blocked(event: Event, hasher: Hasher) -> set[bytes]:
-    """Hashes of the event's identifiers that stand for nobody. A previous id may be of either kind."""
-    values = (
-        (USER_ID, event.user_id),
-        (ANONYMOUS_ID, event.anonymous_id),
-        (USER_ID, event.previous_id),
-        (ANONYMOUS_ID, event.previous_id),
-    )
-    return {hasher(kind, value) for kind, value in values if value and is_blocked(value)}
 
 
 def _why(error: Exception) -> Dead:

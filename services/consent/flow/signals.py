@@ -1,4 +1,5 @@
-"""What the gate and the profile service learnt: links between identifiers, and GPC headers seen first.
+"""What the gate and the profile service learnt: links between identifiers, GPC headers seen first, and what
+preference events chose.
 
 No signal may be lost: passing over one could let through what a person opted out of. So one that can't be
 read stops its partition until it can.
@@ -9,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+import msgspec
+
 from services.consent import store
-from services.consent.domain.rule import GPC, Pair
+from services.consent.domain.rule import GPC, SDK, Choice, Pair
+from services.consent.flow import telling
 from services.consent.flow.changes import Change, Decide, Link
 from services.consent.flow.decisions import GROUP_CHANGES, Decisions
 from services.kernel import codec, metrics
@@ -44,7 +48,7 @@ class Signals(BaseHandler):
         self._signals = settings.topic(SIGNALS)
         self._pool = pool
         self._decisions = decisions
-        self._gpc_denies = policy.gpc.denies
+        self._policy = policy
 
     async def handle(self, batch: Batch) -> int:
         records = [record for records in batch.values() for record in records]
@@ -68,25 +72,27 @@ class Signals(BaseHandler):
         _check(signal.identifiers)
         links = _links(signal.identifiers)
         match signal.kind:
-            case "link":
+            case telling.LINK:
                 return links
-            case "gpc":
+            case telling.GPC:
                 return [*links, self._gpc(signal)]
+            case telling.DENY | telling.GRANT:
+                return [*links, *self._preference(signal)]
             case _:
                 raise BadRecord("unknown_kind", "kind")
 
     def _gpc(self, signal: ConsentSignal) -> Decide:
-        """Named by the event and by whom it names: senders reuse message ids, also for other people."""
-        identifiers = frozenset(signal.identifiers)
-        named = blake2b(join(sorted(identifiers)), digest_size=8).hexdigest()
-        return Decide(
-            source=f"gpc {signal.source}",
-            id=f"{signal.message_id} {named}",
-            identifiers=identifiers,
-            purposes=dict.fromkeys(self._gpc_denies, "deny"),
-            method=GPC,
-            record=b"{}",
-        )
+        purposes: dict[str, Choice] = dict.fromkeys(self._policy.gpc.denies, "deny")
+        return _decide(signal, purposes, signal.message_id, GPC, b"{}")
+
+    def _preference(self, signal: ConsentSignal) -> Iterable[Decide]:
+        """Of its categories those that are purposes of the policy. The same event tells of denials and of
+        grants, each once."""
+        kind: Choice = "deny" if signal.kind == telling.DENY else "grant"
+        purposes = {purpose: kind for purpose in signal.purposes if purpose in self._policy.purposes}
+        if purposes:
+            record = msgspec.json.encode({"origin": "event", "policy_in_force": self._policy.version})
+            yield _decide(signal, purposes, f"{kind} {signal.message_id}", SDK, record, signal.observed_at)
 
     async def _without_known_links(self, changes: Sequence[Change]) -> list[Change]:
         """Each link once, and none that is on record, as most are."""
@@ -101,6 +107,22 @@ def _check(identifiers: Iterable[bytes]) -> None:
     sizes = {len(identifier) for identifier in identifiers}
     if sizes != {HASH_SIZE}:
         raise BadRecord("bad_identifier", "identifiers")
+
+
+def _decide(
+    signal: ConsentSignal,
+    purposes: dict[str, Choice],
+    id: str,
+    method: str,
+    record: bytes,
+    said_at: int | None = None,
+) -> Decide:
+    """Named by the event and by whom it names: senders reuse message ids, also for other people."""
+    identifiers = frozenset(signal.identifiers)
+    named = blake2b(join(sorted(identifiers)), digest_size=8).hexdigest()
+    return Decide(
+        f"{method} {signal.source}", f"{id} {named}", identifiers, purposes, method, record, said_at
+    )
 
 
 def _links(identifiers: list[bytes]) -> list[Change]:

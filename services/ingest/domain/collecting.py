@@ -26,12 +26,14 @@ class Collected(Struct, frozen=True, gc=False):
     """An event to store.
 
     ``identifiers``: their hashes, the routing id's first. ``stamp``: what its context says of consent, None
-    where that says nothing. ``test``: whether it is a test event. ``masked``: kinds of what was taken out.
+    where that says nothing. ``preference``: whether it says what its person chose. ``test``: whether it is a
+    test event. ``masked``: kinds of what was taken out.
     """
 
     event: Event
     identifiers: list[bytes]
     stamp: Stamp | None
+    preference: bool
     test: bool
     masked: list[str]
 
@@ -88,7 +90,8 @@ class Collector:
         name, previous_id, group_id = _subject(call, type_)
         timestamp, bounded = self._happened(call)
         payload, said = self._shared.payload(call, type_)
-        if said.stamp is None and name == CONSENT_EVENT:
+        preference = type_ == calls.TRACK and name == CONSENT_EVENT
+        if preference and said.stamp is None:
             raise BadRecord("bad_consent", "$.context.consent.categoryPreferences is missing")
         event = Event(
             message_id=message_id,
@@ -106,7 +109,7 @@ class Collector:
             payload=payload,
         )
         identifiers = self._identifiers(user_id, anonymous_id, previous_id)
-        return Collected(event, identifiers, said.stamp, said.test, masked)
+        return Collected(event, identifiers, said.stamp, preference, said.test, masked)
 
     def completed(self, kept: bytes) -> bytes:
         """A bad call as its dead letter may hold it (:func:`payload.kept`), complete by itself: with its type

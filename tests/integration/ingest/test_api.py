@@ -191,6 +191,19 @@ async def test_what_the_browser_says_of_consent_goes_into_the_stamp(world: World
     }
 
 
+async def test_a_preference_event_says_with_what_right_it_chooses(world: World) -> None:
+    consent = {"consent": {"categoryPreferences": {"marketing": False}}}
+    chosen = track(event="Segment Consent Preference Updated", context=consent)
+    await world.post("/v1/track", {**chosen, "messageId": "public"}, key=world.web)
+    await world.post("/v1/track", {**chosen, "messageId": "server"}, key=world.server)
+    await world.post("/v1/track", track(messageId="another", context=consent), key=world.server)
+    rights = {
+        codec.decode(Event, record.value).message_id: dict(record.headers).get(headers.PREFERENCE)
+        for record in await world.records("events.collected")
+    }
+    assert rights == {"public": headers.WRITE, "server": headers.SERVER, "another": None}
+
+
 async def test_only_public_keys_record_where_a_request_came_from(world: World) -> None:
     agent = {"User-Agent": "Firefox/140"}
     await world.post("/v1/track", track(messageId="web"), key=world.web, headers=agent)

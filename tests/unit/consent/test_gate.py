@@ -9,7 +9,8 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.consent.flow.gate import GPC, LINK, Gate, Judged
+from services.consent.flow.gate import Gate, Judged
+from services.consent.flow.telling import GPC, LINK
 from services.consent.flow.truncation import TICK
 from services.kernel import codec, headers
 from services.kernel.events import ConsentState, Event, Grant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from services.consent.domain.rule import (
     answer,
     effective,
     on_gpc_record,
+    without_answered,
 )
 from services.kernel.events import ConsentState, Grant
 
@@ -203,3 +205,18 @@ def test_gpc_is_on_record_only_for_those_it_named() -> None:
     assert (states[ANA].gpc, states[BEN].gpc) == (True, False)
     assert states[BEN].denied == ["marketing"]
     assert on_gpc_record([signal, decision(2, [DAN, EVE, FAY], marketing="deny")]) == {ANA}
+
+
+@given(ledgers(), links, st.sampled_from(NAMES), choices, st.integers(0, 10))
+def test_a_choice_told_late_grants_nothing_that_its_person_denied_since(
+    ledger: list[Decision], pairs: list[Pair], x: bytes, said: dict[str, Choice], said_at: int
+) -> None:
+    told = [replace(row, said_at=row.position) for row in ledger]
+    left = without_answered(said, [x], said_at, told, pairs)
+    for purpose, choice in said.items():
+        later = [row for row in told if row.said_at > said_at]
+        # What is denied to x by the later rows alone, whatever was granted since.
+        denials = [replace(row, purposes={purpose: "deny"}) for row in later if row.says(purpose) == "deny"]
+        is_denied = any(model(x, purpose, [replace(row, position=0)], pairs, ()) == DENIED for row in denials)
+        assert (left.get(purpose) == choice) == (choice == "deny" or not is_denied)
+    assert left.keys() <= said.keys()
