@@ -24,7 +24,7 @@ from services.kernel.handler import BaseHandler, Batch, PartitionStopped, Record
 from services.kernel.health import Health
 from services.kernel.identifier import HASH_SIZE, join
 from services.kernel.outcome import BadRecord, Dead
-from services.kernel.permission import Policy
+from services.kernel.policy.watching import InForce
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
 
@@ -44,11 +44,11 @@ def signals_loop(settings: Settings, signals: Signals, health: Health) -> BatchL
 class Signals(BaseHandler):
     """Applies consent.signals and identity.links, in any order, any number of times."""
 
-    def __init__(self, settings: Settings, pool: Pool, decisions: Decisions, policy: Policy) -> None:
+    def __init__(self, settings: Settings, pool: Pool, decisions: Decisions, policies: InForce) -> None:
         self._signals = settings.topic(SIGNALS)
         self._pool = pool
         self._decisions = decisions
-        self._policy = policy
+        self._policies = policies
 
     async def handle(self, batch: Batch) -> int:
         records = [record for records in batch.values() for record in records]
@@ -82,16 +82,17 @@ class Signals(BaseHandler):
                 raise BadRecord("unknown_kind", "kind")
 
     def _gpc(self, signal: ConsentSignal) -> Decide:
-        purposes: dict[str, Choice] = dict.fromkeys(self._policy.gpc.denies, "deny")
+        purposes: dict[str, Choice] = dict.fromkeys(self._policies.current.gpc.denies, "deny")
         return _decide(signal, purposes, signal.message_id, GPC, b"{}")
 
     def _preference(self, signal: ConsentSignal) -> Iterable[Decide]:
         """Of its categories those that are purposes of the policy. The same event tells of denials and of
         grants, each once."""
+        policy = self._policies.current
         kind: Choice = "deny" if signal.kind == telling.DENY else "grant"
-        purposes = {purpose: kind for purpose in signal.purposes if purpose in self._policy.purposes}
+        purposes = {purpose: kind for purpose in signal.purposes if purpose in policy.purposes}
         if purposes:
-            record = msgspec.json.encode({"origin": "event", "policy_in_force": self._policy.version})
+            record = msgspec.json.encode({"origin": "event", "policy_in_force": policy.version})
             yield _decide(signal, purposes, f"{kind} {signal.message_id}", SDK, record, signal.observed_at)
 
     async def _without_known_links(self, changes: Sequence[Change]) -> list[Change]:
