@@ -26,7 +26,7 @@ from services.kernel import topics as registry
 from services.kernel.outcome import CandorError
 from services.kernel.settings import SERVICES
 from services.kernel.tail import tail as read_topic
-from services.verification import verify_all, verify_audit_log
+from services.verification import verify_all, verify_audit_log, verify_decisions
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -179,12 +179,12 @@ def why(segment: str, person: str, reason: str | None) -> None:
 
 
 @candor.command()
-@click.argument("what", type=click.Choice(["audit"]), required=False)
+@click.argument("what", type=click.Choice(["ledger", "audit"]), required=False)
 def verify(what: str | None) -> None:
     """Compute golden records and memberships from scratch and compare; check the chains of the ledger of
-    decisions and of the audit log. With `audit`: that log alone."""
-    check = verify_audit_log if what == "audit" else verify_all
-    reports = asyncio.run(check(Stack().settings))
+    decisions and of the audit log. With `ledger` or `audit`: that chain alone."""
+    checks = {None: verify_all, "ledger": verify_decisions, "audit": verify_audit_log}
+    reports = asyncio.run(checks[what](Stack().settings))
     for name, (counted, faults) in reports.items():
         print(f"  {name:<16} {counted:<64} {'ok' if not faults else f'{len(faults)} faults'}")
         for fault in faults:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -16,6 +17,7 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from services.consent.domain.counting import Asked
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
@@ -29,6 +31,7 @@ from services.kernel.identifier import Hasher, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import Outage
 from services.kernel.policy import Policy
+from services.kernel.policy.model import is_place
 
 ACKNOWLEDGE_SECONDS = 5.0
 """A decision that is not published by then is answered with 503; it stands, or it can be sent again."""
@@ -68,8 +71,8 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     The key: `Authorization: Bearer`, or a write key as Basic user name or as `writeKey`. With a write key
     anybody may deny, but grant only for an anonymous_id. Sent again with the same `id`, it counts once.
     """
-    body = _json_object(await request.body())
-    key = _key(request, state.keyring, body)
+    body = json_object(await request.body())
+    key = key_of(request, state.keyring, body)
     policy: Policy = state.policies.current
     try:
         decided = read(body, policy.purposes, state.cleaner)
@@ -147,7 +150,7 @@ async def show_ledger(
 HANDLERS = [decide, show_decisions, show_ledger]
 
 
-def _json_object(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
     """Whatever the content type: navigator.sendBeacon sends JSON as text/plain."""
     try:
         body = msgspec.json.decode(data)
@@ -158,7 +161,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _key(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, Any]) -> Key:
+def key_of(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, Any]) -> Key:
     """The live key of the header, or of the body. Raises Problem 401."""
     scheme, _, rest = request.headers.get("authorization", "").partition(" ")
     token = body.get("writeKey")
@@ -181,13 +184,14 @@ def _key(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, Any]
 
 
 def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher: Hasher) -> Decide:
+    asked = asked_of(policy, key, decided.proof)
     record = {
         **decided.proof,
         "identifiers": sorted(map(str, decided.identifiers)),
         "origin": "api",
         "key": key.name,
         "policy_in_force": policy.version,
-        "regime": policy.regime(policy.place_of(key.source, None)),
+        "regime_in_force": policy.regime(asked.jurisdiction),
     }
     return Decide(
         source=key.source or f"key {key.id}",
@@ -196,7 +200,17 @@ def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher:
         purposes=decided.purposes,
         method=decided.method,
         record=msgspec.json.encode(record, order="sorted"),
+        asked=asked,
     )
+
+
+def asked_of(policy: Policy, key: Key, said: Mapping[str, Any]) -> Asked:
+    """Where somebody was asked, by the members `language` and `jurisdiction` that a page sends: as the policy
+    names them, so that pages can invent none."""
+    language, place = said.get("language"), said.get("jurisdiction")
+    declared = place if isinstance(place, str) and is_place(place) else None
+    jurisdiction = policy.jurisdiction(policy.place_of(key.source, declared))
+    return Asked(language if isinstance(language, str) and language in policy.texts else "", jurisdiction)
 
 
 def _identifier(path: str) -> Identifier:

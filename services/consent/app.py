@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.consent.api import CORS, HANDLERS
+from services.consent.choices_api import HANDLERS as CHOICES_HANDLERS
 from services.consent.control import plan
 from services.consent.flow.audit import audit_loop
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
+from services.consent.flow.showings import Showings
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
@@ -56,6 +58,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
 
         decisions = Decisions(pool, policies, clock)
         publications = Publications(pool)
+        showings = Showings(pool, clock)
         relay = Relay(settings, "consent", pool, StateSource(), health, channel=UNPUBLISHED)
         signals = signals_loop(settings, Signals(settings, pool, decisions, policies), health)
         schedule = Schedule(settings, SERVICE, health)
@@ -69,7 +72,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *POLICY_HANDLERS],
+            [*HANDLERS, *POLICY_HANDLERS, *CHOICES_HANDLERS],
             health,
             KeyRing(settings.keyring),
             Audit(producer, clock, SERVICE),
@@ -80,6 +83,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             clock=clock,
             decisions=decisions,
             publications=publications,
+            showings=showings,
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(
@@ -88,6 +92,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "policy": policies.run(),
                 "decisions": decisions.run(),
                 "publications": publications.run(),
+                "showings": showings.run(),
                 "relay": relay.run(),
                 "signals": signals.run(),
                 "audit": audit_loop(settings, pool, health).run(),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from services.consent.domain import audit
+from services.consent.domain.counting import Asked, Counted
 from services.consent.domain.ledger import Head, Row, Terms, decision, hashes, read_terms
 from services.consent.domain.rule import Decision, Pair
 from services.kernel.postgres import Connection, Queries
@@ -170,6 +171,25 @@ async def indexed(connection: Connection, naming: Sequence[tuple[bytes, int]]) -
     """How many of these (identifier, position) pairs the ledger's index holds."""
     count: int = await connection.fetchval(QUERIES.indexed, *_columns(naming, 2))
     return count
+
+
+# --- how many chose what -----------------------------------------------------------------------------
+
+
+async def count_choices(connection: Connection, day: int, counts: Mapping[Counted, int]) -> None:
+    """Add the counts to those of the day; in sorted order, so that two never wait for each other."""
+    rows = sorted((*counted.asked, counted.purpose, counted.choice, n) for counted, n in counts.items())
+    if rows:
+        await connection.execute(QUERIES.count_choices, day, *_columns(rows, 5))
+
+
+async def choices_between(connection: Connection, first: int, last: int) -> dict[Counted, int]:
+    """The counts of those days in sum, both included."""
+    rows = await connection.fetch(QUERIES.choices_between, first, last)
+    return {
+        Counted(Asked(row["language"], row["jurisdiction"]), row["purpose"], row["choice"]): row["count"]
+        for row in rows
+    }
 
 
 # --- the audit log -----------------------------------------------------------------------------------

@@ -116,6 +116,15 @@ WHERE EXISTS (
 -- name: chain
 SELECT position, hash, decided_at FROM chain
 
+-- name: count_choices
+INSERT INTO choices (day, language, jurisdiction, purpose, choice, count)
+SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+ON CONFLICT (day, language, jurisdiction, purpose, choice) DO UPDATE SET count = choices.count + excluded.count
+
+-- name: choices_between
+SELECT language, jurisdiction, purpose, choice, sum(count)::bigint AS count FROM choices
+WHERE day >= $1 AND day <= $2 GROUP BY language, jurisdiction, purpose, choice
+
 -- name: to_publish
 SELECT oldest.position, current.hash, current.state
 FROM (SELECT position, hash FROM unpublished ORDER BY position LIMIT $1) AS oldest CROSS JOIN LATERAL (

@@ -71,6 +71,11 @@ MASKED = Counter("candor_masked", "Values masked at the door.", ["kind"])
 DROPPED = Counter("candor_dropped", "Events dropped for lack of consent.", ["purpose", "source"])
 POLICY_VERSION = Gauge("candor_policy_version", "Version of the policy in force.")
 POLICY_WRONG = Gauge("candor_policy_wrong", "1 while the policy file is wrong and an older one is in force.")
+CHOICES = Counter(
+    "candor_choices",
+    "Showings of the question, answers as a whole (purpose empty), and what was said of each purpose.",
+    ["choice", "purpose", "language", "jurisdiction"],
+)
 CONSENT_VIEW_LAG = Gauge("candor_consent_view_lag_records", "Records the consent view has yet to read.")
 BARRIER = Histogram(
     "candor_barrier_seconds",

@@ -20,10 +20,12 @@ MAX_ID = 100
 PROOF = {
     "policy_version": (str, int),
     "policy_hash": (str,),
+    "text_hash": (str,),
     "language": (str,),
     "banner_version": (str, int),
     "url": (str,),
     "jurisdiction": (str,),
+    "regime": (str,),
     "shown": (list,),
     "tcf": (str,),
     "gpp": (str,),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.consent.domain.counting import Asked, Counted
 from services.consent.domain.ledger import Terms
 from services.consent.domain.rule import Choice, Pair
 
@@ -15,7 +17,8 @@ class Decide:
 
     ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
     of which no GPC signal is on record. ``said_at`` (µs): when it was said, of what may come long afterwards:
-    its grants don't count where a denial was said later. None stands for the time of noting it.
+    its grants don't count where a denial was said later. None stands for the time of noting it. ``asked``: where
+    it is counted.
     """
 
     source: str
@@ -25,6 +28,7 @@ class Decide:
     method: str
     record: bytes
     said_at: int | None = None
+    asked: Asked = Asked("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,14 @@ class Noted:
     """What became of a change. Of a decision: its terms in the ledger, and where.
 
     ``position`` is None when the decision told nothing new. ``conflict``: another decision has its id, and
-    nothing was noted. ``waiting``: see Publications.wait.
+    nothing was noted. ``waiting``: see Publications.wait. ``counted``: what it added to the counts of choices.
     """
 
     waiting: frozenset[int]
     terms: Terms | None = None
     position: int | None = None
     conflict: bool = False
+    counted: Counter[Counted] = field(default_factory=Counter)
 
 
 def named(change: Change) -> Collection[bytes]:

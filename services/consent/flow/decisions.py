@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import TypeVar
 
 import asyncpg
 from msgspec.structs import replace
 
 from services.consent import store
-from services.consent.domain import ledger, rule
+from services.consent.domain import counting, ledger, rule
+from services.consent.domain.counting import Asked, Counted
 from services.consent.domain.ledger import Row, Terms
 from services.consent.domain.rule import GPC, Decision, Pair
-from services.consent.flow.changes import Change, Cut, Decide, Lapse, Link, Noted, named
+from services.consent.flow.changes import Change, Decide, Lapse, Noted, named
+from services.consent.flow.effects import change_links, recompute
 from services.consent.flow.publication import UNPUBLISHED
-from services.consent.store import Stored
-from services.kernel import codec
+from services.kernel import metrics
 from services.kernel.clock import DAY, Clock
-from services.kernel.events import ConsentState
 from services.kernel.outcome import Outage
 from services.kernel.policy.watching import InForce
 from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
@@ -135,7 +136,10 @@ class Decisions:
         for _ in range(ATTEMPTS):
             try:
                 async with self._pool.acquire() as connection:
-                    return await self._transact(connection, changes)
+                    noted = await self._transact(connection, changes)
+                for counted, count in sum((change.counted for change in noted), Counter()).items():
+                    metrics.CHOICES.labels(counted.choice, counted.purpose, *counted.asked).inc(count)
+                return noted
             except RETRY as error:
                 log.info("transaction is run again", extra={"why": type(error).__name__})
             except OUTAGES as error:
@@ -158,19 +162,17 @@ class Decisions:
         self, connection: Connection, changes: Sequence[Change], concerned: set[bytes], links: set[Pair]
     ) -> list[Noted]:
         now = self._clock.now()
-        links = await _change_links(connection, changes, links, now)
+        links = await change_links(connection, changes, links, now)
         decisions = await store.decisions_of(connection, concerned)
         noted, added = await self._append(connection, changes, decisions, links, now)
         decisions += added
         if decisions:
-            changed = await _recompute(connection, concerned, decisions, links, now)
+            changed = await recompute(connection, concerned, decisions, links, now)
             if changed:
                 await notify(connection, UNPUBLISHED)
         waiting = await store.unpublished_of(connection, concerned)
         return [
-            Noted(waiting, change.terms, change.position, change.conflict)
-            if (change := noted.get(index)) is not None
-            else Noted(waiting)
+            replaced(change, waiting=waiting) if (change := noted.get(index)) is not None else Noted(waiting)
             for index in range(len(changes))
         ]
 
@@ -191,6 +193,10 @@ class Decisions:
         known = await store.by_id(connection, {(change.source, change.id) for change in given.values()})
         on_record = rule.on_gpc_record(decisions)
         decided_at = max(now, head.decided_at)
+        told = list(decisions)
+        naming: dict[bytes, list[Decision]] = defaultdict(list)
+        for decision in decisions:
+            _index(naming, decision)
         noted: dict[int, Noted] = {}
         rows: list[tuple[Row, Terms]] = []
         for index, change in given.items():
@@ -201,7 +207,6 @@ class Decisions:
                 noted[index] = Noted(frozenset(), before, position, not terms.same_choice(before))
                 continue
             if change.said_at is not None:
-                told = [*decisions, *(ledger.decision(row.position, other) for row, other in rows)]
                 left = rule.without_answered(change.purposes, change.identifiers, change.said_at, told, links)
                 terms = replace(terms, purposes=left)
             if not terms.identifiers or not terms.purposes:
@@ -209,13 +214,27 @@ class Decisions:
                 continue
             row, head = ledger.append(head, terms, change.record, secrets.token_bytes(ledger.SALT_SIZE))
             rows.append((row, terms))
+            decision = ledger.decision(row.position, terms)
+            counted = self._counted(change.asked, decision, naming)
+            told.append(decision)
+            _index(naming, decision)
             known[change.source, change.id] = row.position, terms
-            noted[index] = Noted(frozenset(), terms, row.position)
+            noted[index] = Noted(frozenset(), terms, row.position, counted=counted)
             if change.method == GPC:
                 on_record |= change.identifiers
         if rows:
             await store.append(connection, rows, head)
-        return noted, [ledger.decision(row.position, terms) for row, terms in rows]
+            counts = sum((change.counted for change in noted.values()), Counter[Counted]())
+            await store.count_choices(connection, decided_at // DAY, counts)
+        return noted, told[len(decisions) :]
+
+    def _counted(
+        self, asked: Asked, decision: Decision, naming: Mapping[bytes, Sequence[Decision]]
+    ) -> Counter[Counted]:
+        known = self._policies.current.purposes
+        earlier = {d.position: d for x in decision.identifiers for d in naming.get(x, ())}
+        ordered = [earlier[position] for position in sorted(earlier)]
+        return counting.answered(asked, decision, counting.withdrawn(decision, ordered, known), known)
 
     def _terms(self, change: Decide, decided_at: int, on_record: Collection[bytes]) -> Terms:
         new = change.identifiers.difference(on_record) if change.method == GPC else change.identifiers
@@ -232,56 +251,6 @@ class Decisions:
         )
 
 
-async def _change_links(
-    connection: Connection, changes: Sequence[Change], links: set[Pair], now: int
-) -> set[Pair]:
-    """Store new links and cuts. Returns the links that then hold, of those concerned."""
-    shown = {change.pair for change in changes if isinstance(change, Link)}
-    if shown:
-        new = shown - await store.known_links(connection, sorted(shown))
-        await store.insert_links(connection, new, now)
-        links = links | new
-    cut = {change.pair for change in changes if isinstance(change, Cut)}
-    if cut:
-        await store.cut_links(connection, cut, now)
-        links = links - cut - {(other, one) for one, other in cut}
-    return links
-
-
-async def _recompute(
-    connection: Connection,
-    concerned: set[bytes],
-    decisions: Sequence[Decision],
-    links: Collection[Pair],
-    now: int,
-) -> int:
-    """Write the effective states that differ from the stored ones; returns how many do.
-
-    A state whose grant has ended is written anew even where it reads the same: those who judged by it
-    must look again.
-    """
-    stored = await store.states(connection, concerned)
-    effective = rule.effective(concerned, decisions, links, (), now)
-    changed = {}
-    for identifier, state in effective.items():
-        before = stored[identifier]
-        ended = before.next_expiry is not None and before.next_expiry <= now
-        if ended or not _same(before, state):
-            version = before.version + 1
-            value = codec.encode(
-                ConsentState(version, state.denied, state.granted, state.gpc, state.decided_at)
-            )
-            later = [grant.expires_at for grant in state.granted if grant.expires_at > now]
-            changed[identifier] = Stored(version, value, min(later, default=None))
-    if changed:
-        await store.write_states(connection, changed)
-    return len(changed)
-
-
-def _same(before: Stored, state: ConsentState) -> bool:
-    """Whether the state says the same as the stored one; when it was decided is left out, so that repeating
-    a decision changes nothing."""
-    if before.state is None:
-        return not (state.denied or state.granted or state.gpc)
-    old = codec.decode(ConsentState, before.state)
-    return (old.denied, old.granted, old.gpc) == (state.denied, state.granted, state.gpc)
+def _index(naming: dict[bytes, list[Decision]], decision: Decision) -> None:
+    for identifier in decision.identifiers:
+        naming[identifier].append(decision)
