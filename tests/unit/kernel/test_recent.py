@@ -270,5 +270,5 @@ def test_sources_are_apart(book: Book) -> None:
 
 def test_what_is_seen_late_stands_where_it_belongs(book: Book) -> None:
     for number in (3, 1, 2):
-        book.permitted(record(f"m{number}", offset=number, started=number, allowed=b"analytics"))
+        book.permitted(record(number, f"m{number}", started=number, allowed=b"analytics"))
     assert [message_id for message_id, _ in outcomes(book)] == ["m3", "m2", "m1"]
