@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from deploy.local.stack import Stack
+from services.commands.acting import note, with_reason
 from services.commands.output import Moment, columns
 from services.consent.domain.audit import Act, Exposure
 from services.consent.flow.audit import acts_between
@@ -22,13 +23,17 @@ from services.kernel.settings import Settings
 @click.option("--since", type=Moment(), required=True, help="2026-05-01T12:00, or an age such as 7d.")
 @click.option("--until", type=Moment(), help="Up to, and not including, in the same forms. Default: now.")
 @click.option("--json", "as_json", is_flag=True, help="Every act, one JSON object a line.")
-def breach(since: int, until: int | None, as_json: bool) -> None:
+@with_reason
+def breach(since: int, until: int | None, as_json: bool, reason: str | None) -> None:
     """List who read what of people, and who administered what, since a time.
 
     By key or user and action: how many acts, of how many people at most, and when. `candor verify audit`
     says whether the log is whole.
     """
-    asyncio.run(_list(Stack().settings, since, SystemClock().now() if until is None else until, as_json))
+    settings = Stack().settings
+    until = SystemClock().now() if until is None else until
+    note(settings, reason, "breach.list", f"{_time(since)} to {_time(until)}")
+    asyncio.run(_list(settings, since, until, as_json))
 
 
 async def _list(settings: Settings, since: int, until: int, as_json: bool) -> None:

@@ -15,6 +15,7 @@ import genson
 import yaml
 
 from deploy.local.stack import Stack
+from services.commands.acting import note, with_reason
 from services.ingest.domain.plan import described, planned_name, value_of
 from services.ingest.plans import load
 from services.kernel import codec
@@ -33,12 +34,14 @@ def plan() -> None:
 @plan.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--seen", type=click.IntRange(min=1), help="Also judge so many events of the last days.")
-def check(file: Path, seen: int | None) -> None:
+@with_reason
+def check(file: Path, seen: int | None, reason: str | None) -> None:
     """Say whether FILE is a plan, and what it would have found. Exit code 1 if anything is wrong."""
     read = load(file)
     print(f"{file.name} is a tracking plan")
     if seen is None:
         return
+    note(Stack().settings, reason, "plan.check", f"the first {seen} events")
     found: Counter[tuple[str, str, str, str]] = Counter()
     count = 0
 
@@ -61,8 +64,10 @@ def check(file: Path, seen: int | None) -> None:
 @plan.command()
 @click.option("--source", help="Only of this source.")
 @click.option("--max", "most", type=click.IntRange(min=1), default=100_000, show_default=True)
-def guess(source: str | None, most: int) -> None:
+@with_reason
+def guess(source: str | None, most: int, reason: str | None) -> None:
     """Print a first plan, made from events of the last days: types, and what stood in every event."""
+    note(Stack().settings, reason, "plan.guess", f"the first {most} events of {source or 'all sources'}")
     builders: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(genson.SchemaBuilder))
 
     def add(event: Event) -> None:

@@ -20,10 +20,10 @@ from services.kernel.recent.following import Recent
     tags=["operators"],
 )
 async def get_recent(request: Request[Any, Any, Any], state: State, source: FromPath[str]) -> dict[str, Any]:
-    """Did my event arrive? The newest 200 events of the source that came since the first question, newest
-    first, each with its outcome by stage within about a second: `accepted`, then `applied`, `repeat`,
-    `test` (a test event, which no profile shows), `dropped` or `dead`. Never a payload. Ask again within a
-    minute, or it is forgotten."""
+    """Did my event arrive? The newest 200 events of the source, newest first, each with its outcome by stage
+    within about a second: `accepted`, then `applied`, `repeat`, `test` (a test event, which no profile
+    shows), `dropped` or `dead`. Never a payload. The first question looks ten minutes back, where what was
+    dropped has left no trace; ask again within a minute, or `since` begins anew."""
     recent: Recent = state.recent
     await note(request, target=source)
     return await recent.of(source)

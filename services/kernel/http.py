@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.kernel.audit import Actor, Audit, Outcome, bounded
 from services.kernel.health import Health
+from services.kernel.identifier import HASH_SIZE, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import CandorError, Outage
 from services.kernel.postgres import DATA, OUTAGES
@@ -124,10 +125,25 @@ def require(scope: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[No
         if scope not in bearer(connection).scopes:
             named = connection.path_params
             target = next((str(named[name]) for name in ("key", "id", "source") if name in named), "")
-            await note(connection, target=target, outcome="refused")
+            person = next((str(named[name]) for name in ("person", "identifier") if name in named), None)
+            whose = set() if person is None else _hashed(connection, person)
+            await note(connection, target=target, identifiers=whose, outcome="refused")
             raise Problem(403, "Forbidden", f"the key lacks the scope {scope}")
 
     return guard
+
+
+def _hashed(connection: Connection, person: str) -> set[bytes]:
+    """Whom a path names: by an identifier, or by a profile's id. Nobody, where it can't be read."""
+    try:
+        return {connection.app.state.hasher.of(Identifier.parse(person.removeprefix("/")))}
+    except ValueError:
+        pass
+    try:
+        id = bytes.fromhex(person)
+    except ValueError:
+        return set()
+    return {id} if len(id) == HASH_SIZE else set()
 
 
 def may(connection: Connection, scope: str) -> bool:

@@ -72,7 +72,7 @@ class Offsets:
 
 
 async def drained(world: World, ledger: Ledger) -> float:
-    """I7: seconds until everything that must be applied is applied, published and judged."""
+    """I7: seconds until everything is judged, and what must be applied is applied and published."""
     started = time.monotonic()
     expected = {message_id for message_id, sent in ledger.sent.items() if sent.user not in ledger.opt_outs}
     while True:
@@ -101,11 +101,30 @@ async def _pending(world: World) -> str:
             " WHERE p.position > coalesce(q.position, 0)) AS transitions"
         )
         behind = await _behind(world, connection)
+        unjudged = await _unjudged(world, connection)
     finally:
         await connection.close()
-    return ", ".join(
-        f"{value} {name}" for name, value in [*counts.items(), ("golden records", behind)] if value
-    )
+    rest = [*counts.items(), ("golden records", behind), ("events to judge", unjudged)]
+    return ", ".join(f"{value} {name}" for name, value in rest if value)
+
+
+async def _unjudged(world: World, connection: Any) -> int:
+    """Events that gate or profile have yet to judge: what is not applied in the end was dropped (I2)."""
+    ends = await end_offsets(world, "events.permitted")
+    rows = await connection.fetch("SELECT partition, next_offset FROM profile.partitions")
+    applied_to = {row["partition"]: row["next_offset"] for row in rows}
+    left: int = sum(max(0, end - applied_to.get(partition, 0)) for partition, end in ends.items())
+    group = f"{world.settings.topic_prefix}consent-gate"
+    consumer = AIOKafkaConsumer(bootstrap_servers=world.settings.kafka, group_id=group)
+    await consumer.start()
+    try:
+        for partition, end in (await end_offsets(world, "events.collected")).items():
+            tp = TopicPartition(world.settings.topic("events.collected"), partition)
+            committed: int | None = await consumer.committed(tp)
+            left += max(0, end - (committed or 0))
+    finally:
+        await consumer.stop()
+    return left
 
 
 async def _behind(world: World, connection: Any) -> int:

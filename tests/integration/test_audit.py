@@ -187,6 +187,8 @@ async def test_what_was_exposed_since_a_time_is_listed(settings: Settings, pool:
     assert [act["action"] for act in told] == ["profile.read"] * 2 + ["segments.members", "segments.put"]
     assert (told[1]["profiles"], told[1]["identifiers"]) == ([ADA.hex()], [BOB.hex()])
     assert told[1]["why"] == "asked on the phone"
+    asked = [act for act in await acts(settings) if act.action == "breach.list"]
+    assert len(asked) == 2, "who looks at the log stands in it"
 
 
 def iso(at: int) -> str:

@@ -211,3 +211,5 @@ async def test_a_read_that_the_key_may_not_is_refused_with_the_scope_and_logged(
         assert (answer.status_code, answer.json()["detail"]) == (403, "the key lacks the scope profile:read")
     found = await acts(settings)
     assert [(act.actor, act.outcome, act.people) for act in found] == [("app", "refused", 0)] * 4
+    whose = settings.hasher()("user_id", "u1")
+    assert [act.identifiers for act in found] == [[whose]] * 4

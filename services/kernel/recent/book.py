@@ -7,7 +7,7 @@ At the gate it is ``permitted``, ``dropped`` or ``dead``; at profile ``applied``
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -40,14 +40,16 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Seen:
-    """An event. ``stages``: by stage its outcome and when it was seen, µs. ``purposes``: those allowed.
-    ``is_test``: whether profile applies none of it."""
+    """An event. ``letter``: where the letter stands that is all there is of it. ``stages``: by stage its
+    outcome and when it was seen, µs. ``purposes``: those allowed. ``is_test``: whether profile applies
+    none of it."""
 
     source: str
     named: Named
     started: int | None
     collected: Place | None = None
     permitted: Place | None = None
+    letter: Place | None = None
     purposes: tuple[str, ...] = ()
     is_test: bool = False
     stages: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class _Source:
 
     def __init__(self, since: int) -> None:
         self.since = since
-        self.events: deque[Seen] = deque()
+        self.events: list[Seen] = []
         self.applied: OrderedDict[str, None] = OrderedDict()
 
 
@@ -90,6 +92,7 @@ class Book:
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._collected: dict[Place, Seen] = {}
         self._permitted: dict[Place, Seen] = {}
+        self._letters: dict[Place, Seen] = {}
         self._at_gate: dict[Place, Seen] = {}
         self._at_profile: dict[Place, Seen] = {}
 
@@ -97,6 +100,9 @@ class Book:
     def waiting(self) -> bool:
         """Whether the stages' commits would tell more."""
         return bool(self._at_gate or self._at_profile)
+
+    def is_watched(self, source: str) -> bool:
+        return source in self._sources
 
     def watch(self, source: str) -> int:
         """From now on this source too; the one that was asked for longest ago makes room. Since when it is
@@ -150,7 +156,8 @@ class Book:
         self._mark(seen, GATE, "permitted")
 
     def letter(self, record: Any) -> None:
-        """A record of deadletters: of ingest it is all there is of the event, unless that was accepted."""
+        """A record of deadletters: of ingest it is all there is of the event, unless that was accepted. Each
+        record may be brought more than once."""
         try:
             value = codec.decode(DeadLetter, record.value)
         except BadRecord:
@@ -161,8 +168,11 @@ class Book:
         if value.reason == PLAN_REPORTED:
             return
         if value.step == INGEST:
-            seen = self._add(source, of_call(value.payload), started_of(record) or value.dead_at)
-            self._dead(seen, INGEST, value)
+            own = Place(record.partition, record.offset)
+            if own not in self._letters:
+                seen = self._add(source, of_call(value.payload), started_of(record) or value.dead_at)
+                seen.letter, self._letters[own] = own, seen
+                self._dead(seen, INGEST, value)
         elif value.partition is None or value.offset is None:
             return
         elif value.topic in (self._collected_topic, self._permitted_topic):
@@ -183,14 +193,14 @@ class Book:
         for place, seen in list(self._at_gate.items()):
             if place.offset < gate.get(place.partition, 0):
                 self._mark(seen, GATE, "dropped")
-        for place, seen in list(self._at_profile.items()):
+        for place, seen in sorted(self._at_profile.items()):
             if place.offset < profile.get(place.partition, 0):
                 self._mark(seen, PROFILE, self._end(seen))
 
     def recent(self, source: str) -> list[dict[str, Any]]:
         """The events of a source as they may be shown, the newest first."""
         known = self._sources.get(source)
-        return [self.shown(seen) for seen in reversed(known.events)] if known else []
+        return [self.shown(seen) for seen in sorted(known.events, key=_age)[::-1]] if known else []
 
     def shown(self, seen: Seen) -> dict[str, Any]:
         """Never a payload. Times are µs since the epoch."""
@@ -246,13 +256,16 @@ class Book:
         events = self._sources[source].events
         events.append(seen)
         if len(events) > MAX_EVENTS:
-            self._forget(events.popleft())
+            oldest = min(events, key=_age)
+            events.remove(oldest)
+            self._forget(oldest)
         return seen
 
     def _forget(self, seen: Seen) -> None:
         for place, places in (
             (seen.collected, (self._collected, self._at_gate)),
             (seen.permitted, (self._permitted, self._at_profile)),
+            (seen.letter, (self._letters,)),
         ):
             for known in places:
                 if place is not None:
@@ -289,3 +302,8 @@ class Book:
         if len(applied) > MAX_IDS:
             applied.popitem(last=False)
         return known
+
+
+def _age(seen: Seen) -> int:
+    """When its request began; what does not say so counts as the newest."""
+    return seen.started if seen.started is not None else 1 << 62

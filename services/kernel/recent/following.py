@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from services.kernel import deadletter, topics
+from services.kernel import deadletter, headers, topics
 from services.kernel.clock import Clock
 from services.kernel.closing import close
 from services.kernel.outcome import Outage
@@ -30,6 +31,9 @@ GATE_GROUP = "consent-gate"
 PROFILE_GROUP = "profile"
 IDLE_SECONDS = 60
 """Without a question for so long, following stops."""
+LOOK_BACK_SECONDS = 600
+LOOK_BACK_RECORDS = 2_000
+"""Of a partition, the newest: so the first question is answered soon however much comes."""
 _START_SECONDS = 10
 _COMMITS_SECONDS = 0.1
 """Between two looks at the commits."""
@@ -57,15 +61,35 @@ class Follower:
             settings.topic(deadletter.TOPIC): book.letter,
         }
 
+    async def look_back(self, source: str) -> None:
+        """Enter what the topics still hold of a watched source from the last ten minutes. What was dropped is
+        not among it: that leaves nothing. Raises Outage."""
+        consumer = self._consumer()
+        try:
+            await consumer.start()
+            partitions = self._partitions()
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            starts = await consumer.beginning_offsets(partitions)
+            since = int(1000 * (time.time() - LOOK_BACK_SECONDS))
+            for tp, found in (await consumer.offsets_for_times(dict.fromkeys(partitions, since))).items():
+                by_time = ends[tp] if found is None else found.offset
+                consumer.seek(tp, max(starts[tp], by_time, ends[tp] - LOOK_BACK_RECORDS))
+            found_of: dict[str, list[Any]] = {topic: [] for topic in self._enter}
+            while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                for tp, records in (await consumer.getmany(timeout_ms=50)).items():
+                    found_of[tp.topic] += [record for record in records if _is_of(record, source)]
+        except (KafkaError, OSError) as error:
+            raise Outage(f"Kafka at {self._settings.kafka}: {error or type(error).__name__}") from error
+        finally:
+            await close(consumer)
+        for topic, enter in self._enter.items():
+            for record in found_of[topic]:
+                enter(record)
+
     async def run(self) -> None:
         """Follow until cancelled. Raises Outage."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            fetch_max_wait_ms=50,
-        )
+        consumer = self._consumer()
         admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka, request_timeout_ms=10_000)
         try:
             await topics.ensure(self._settings, [COLLECTED, PERMITTED, deadletter.TOPIC])
@@ -80,13 +104,25 @@ class Follower:
             await close(consumer)
             await admin.close()
 
-    async def _to_the_ends(self, consumer: Any) -> None:
+    def _consumer(self) -> Any:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=50,
+        )
+
+    def _partitions(self) -> list[TopicPartition]:
         registry = topics.registry()
-        partitions = [
+        return [
             TopicPartition(self._settings.topic(name), number)
             for name in (COLLECTED, PERMITTED, deadletter.TOPIC)
             for number in range(registry[name].partitions)
         ]
+
+    async def _to_the_ends(self, consumer: Any) -> None:
+        partitions = self._partitions()
         consumer.assign(partitions)
         for tp, end in (await consumer.end_offsets(partitions)).items():
             consumer.seek(tp, end)
@@ -133,7 +169,7 @@ class Follower:
 
 class Recent:
     """Answers what became of a source's events. Follows from the first question on until none has come for
-    ``idle_seconds``; what came before the first one for a source is not known."""
+    ``idle_seconds``. Of what came before the first one for a source it knows what the topics still hold."""
 
     def __init__(
         self, settings: Settings, policies: InForce, clock: Clock, *, idle_seconds: float = IDLE_SECONDS
@@ -142,6 +178,7 @@ class Recent:
         self._policies = policies
         self._clock = clock
         self._idle_seconds = idle_seconds
+        self._follower: Follower | None = None
         self._book: Book | None = None
         self._task: asyncio.Task[None] | None = None
         self._asked = 0.0
@@ -152,12 +189,16 @@ class Recent:
         return self._book is not None
 
     async def of(self, source: str) -> dict[str, Any]:
-        """``since``: the time from which on nothing is left out, µs. ``events``: as :meth:`Book.recent` shows
-        them, the newest first. Raises Outage while Kafka does not answer."""
+        """``since``: the time from which on nothing is left out, µs; of what came before, dropped events are.
+        ``events``: as :meth:`Book.recent` shows them, the newest first. Raises Outage while Kafka does not
+        answer."""
         self._asked = asyncio.get_running_loop().time()
         async with self._starting:
             book = self._book or await self._start()
-        since = book.watch(source)
+            is_new = not book.is_watched(source)
+            since = book.watch(source)
+            if is_new and self._follower is not None:
+                await self._follower.look_back(source)
         return {"source": source, "since": since, "events": book.recent(source)}
 
     async def stop(self) -> None:
@@ -168,7 +209,7 @@ class Recent:
 
     async def _start(self) -> Book:
         book = new_book(self._settings, self._policies, self._clock)
-        follower = Follower(self._settings, book)
+        follower = self._follower = Follower(self._settings, book)
         self._task = asyncio.create_task(self._run(follower))
         ready = asyncio.create_task(follower.following.wait())
         await asyncio.wait({self._task, ready}, timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -192,3 +233,8 @@ class Recent:
             self._book = None
             running.cancel()
             await asyncio.wait({running})
+
+
+def _is_of(record: Any, source: str) -> bool:
+    found = headers.value(record.headers, headers.SOURCE)
+    return found is not None and found.decode("utf-8", "replace") == source

@@ -42,11 +42,13 @@ def record(
     return SimpleNamespace(partition=partition, offset=offset, headers=named, value=codec.encode(event))
 
 
-def letter(step: str, topic: str | None, offset: int | None, payload: bytes, reason: str = "bad") -> Any:
+def letter(
+    step: str, topic: str | None, offset: int | None, payload: bytes, reason: str = "bad", stands_at: int = 0
+) -> Any:
     value = DeadLetter(
         reason, step, "$.place", topic, None if topic is None else 0, offset, "web", 7, payload
     )
-    return SimpleNamespace(partition=3, offset=0, headers=[], value=codec.encode(value))
+    return SimpleNamespace(partition=3, offset=stands_at, headers=[], value=codec.encode(value))
 
 
 @pytest.fixture
@@ -171,8 +173,10 @@ def test_a_call_that_ingest_refused_is_shown_without_its_values(book: Book) -> N
     [event] = book.recent("web")
     assert (event["message_id"], event["type"], event["event"]) == ("x", "track", None)
     assert event["outcome"] == "dead" and "secret" not in str(event)
-    book.letter(letter("ingest", None, None, b"no JSON"))
+    book.letter(letter("ingest", None, None, b"no JSON", stands_at=1))
     assert outcomes(book)[0] == (None, "dead")
+    book.letter(letter("ingest", None, None, b"no JSON", stands_at=1))
+    assert len(outcomes(book)) == 2
 
 
 @pytest.mark.parametrize("first", ["record", "letter"])
@@ -262,3 +266,9 @@ def test_sources_are_apart(book: Book) -> None:
     for source in ("web", "shop", "unwatched"):
         book.collected(record(0, source=source, partition=len(source)))
     assert [len(book.recent(source)) for source in ("web", "shop", "unwatched")] == [1, 1, 0]
+
+
+def test_what_is_seen_late_stands_where_it_belongs(book: Book) -> None:
+    for number in (3, 1, 2):
+        book.permitted(record(number, f"m{number}", started=number, allowed=b"analytics"))
+    assert [message_id for message_id, _ in outcomes(book)] == ["m3", "m2", "m1"]
