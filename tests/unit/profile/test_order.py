@@ -61,7 +61,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 
 def published(forest: Forest) -> dict[str, bytes]:
-    """The golden record's bytes by profile, without what promise 5 leaves out, and the place it is judged by."""
+    """The golden record's bytes by profile, without what promise 5 leaves out, and its place."""
     result = {}
     for root, members in profiles(forest.nodes.values()).items():
         record = fold(root, members, ("analytics",), 1)
