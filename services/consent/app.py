@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from services.consent.api import CORS, HANDLERS
-from services.consent.choices_api import HANDLERS as CHOICES_HANDLERS
+from services.consent.api import CORS
 from services.consent.control import plan
 from services.consent.flow.audit import audit_loop
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
@@ -16,7 +15,8 @@ from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, 
 from services.consent.flow.showings import Showings
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
-from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
+from services.consent.flow.unlisted import Search
+from services.consent.handlers import HANDLERS
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -67,12 +67,13 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
         hasher = settings.hasher()
-        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock)
+        search = Search(pool, policies, clock)
+        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock, search.offer)
 
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *POLICY_HANDLERS, *CHOICES_HANDLERS],
+            HANDLERS,
             health,
             KeyRing(settings.keyring),
             Audit(producer, clock, SERVICE),
@@ -98,6 +99,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),
+                "unlisted": search.run(),
                 "truncation": truncation.run(),
                 "view": _follow(view),
             },

@@ -23,10 +23,16 @@ GPC_SINCE = "2026-11-28"
 DAYS = 30
 
 
-@post("/v1/policy/shown", status_code=204, security=BEARER, tags=["policy"], request_max_body_size=4_000)
+@post(
+    "/v1/policy/shown",
+    status_code=204,
+    security=BEARER,
+    tags=["policy"],
+    request_max_body_size=4_000,
+)
 async def note_shown(request: Request[Any, Any, Any], state: State) -> None:
-    """Count that somebody was shown the question: `{"writeKey": "…", "language": "de", "jurisdiction": "DE"}`.
-    Nobody is named."""
+    """Count that somebody was shown the question: `{"writeKey": "…", "language": "de", "jurisdiction":
+    "DE"}`. Nobody is named."""
     body = json_object(await request.body())
     key = key_of(request, state.keyring, body)
     showings: Showings = state.showings
@@ -45,8 +51,9 @@ async def show_stats(
     since: Annotated[str | None, QueryParameter(description="The first UTC day, 30 days ago")] = None,
     until: Annotated[str | None, QueryParameter(description="The last UTC day, today")] = None,
 ) -> dict[str, Any]:
-    """How often people were asked, what they answered, how many allowed and refused each purpose, and how many
-    took a yes back; in sum, by language and by jurisdiction. `other`: a language or place that the policy lacks."""
+    """How often people were asked, what they answered, how many allowed and refused each purpose, and how
+    many took a yes back; in sum, by language and by jurisdiction. `other`: a language that the policy lacks,
+    or answers that came without one."""
     clock: Clock = state.clock
     today = datetime.fromtimestamp(clock.now() / 1_000_000, UTC).date()
     last = _day("until", until) or today

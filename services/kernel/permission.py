@@ -118,8 +118,8 @@ Case: TypeAlias = tuple[Basis, bytes | None, tuple[bytes | None, ...]]
 class Verdict(NamedTuple):
     """What may be done with an event.
 
-    ``allowed``: purposes that it is for, sorted; none means that it must be dropped. ``denied``: the others that
-    it is for. ``split``: some of its identifiers bear a denial that others lack, of whatever purpose.
+    ``allowed``: purposes that it is for, sorted; none means that it must be dropped. ``denied``: the others
+    that it is for. ``split``: some of its identifiers bear a denial that others lack, of whatever purpose.
     ``gpc_new``: it bears a GPC signal not yet on record for all of its identifiers. ``until``: the verdict
     holds before this time (µs).
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from services.kernel import keys
 from services.kernel.clock import DAY
-from services.kernel.settings import Settings
+from services.kernel.settings import ROOT, Settings
 from tests.support.clock import ManualClock
 from tests.support.consent import Instance, consent
 
@@ -28,7 +29,8 @@ def tokens(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture
 async def one(settings: Settings, clock: ManualClock) -> AsyncIterator[Instance]:
-    async with consent(settings, clock) as instance:
+    """With the policy that comes along, which has languages and jurisdictions."""
+    async with consent(replace(settings, policy=ROOT / "deploy" / "policy.yaml"), clock) as instance:
         yield instance
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.consent.api import CORS, HANDLERS
+from services.consent.api import CORS
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
+from services.consent.flow.showings import Showings
 from services.consent.flow.signals import Signals, signals_loop
+from services.consent.handlers import HANDLERS
 from services.kernel import codec
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -22,7 +24,7 @@ from services.kernel.events import ConsentState
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
-from services.kernel.permission import Policy
+from services.kernel.policy import Policies
 from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -38,6 +40,7 @@ class Instance:
     pool: Pool
     decisions: Decisions
     publications: Publications
+    showings: Showings
     health: Health
     http: httpx.AsyncClient
 
@@ -47,18 +50,19 @@ async def consent(
     settings: Settings, clock: Clock, *, relay: bool = True, signals: bool = False, sweep: float = 1.0
 ) -> AsyncIterator[Instance]:
     """An instance that runs until the block is left. Without ``relay`` another must publish."""
-    policy = Policy.load(settings.policy)
+    policies = Policies(settings.policy, clock)
     health = Health("consent")
     pool = await connect(settings, "consent", transaction_seconds=TRANSACTION_SECONDS)
-    decisions, publications = Decisions(pool, policy, clock), Publications(pool)
+    decisions, publications = Decisions(pool, policies, clock), Publications(pool)
+    showings = Showings(pool, clock)
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
-    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run()]
+    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run(), policies.run()]
     if relay:
         source = StateSource()
         runs.append(Relay(settings, "consent", pool, source, health, channel=UNPUBLISHED, sweep=sweep).run())
     if signals:
-        runs.append(signals_loop(settings, Signals(settings, pool, decisions, policy), health).run())
+        runs.append(signals_loop(settings, Signals(settings, pool, decisions, policies), health).run())
     app = create_app(
         "consent",
         "",
@@ -68,11 +72,12 @@ async def consent(
         Audit(producer, clock, "consent"),
         cors=CORS,
         pool=pool,
-        policy=policy,
+        policies=policies,
         hasher=settings.hasher(),
         clock=clock,
         decisions=decisions,
         publications=publications,
+        showings=showings,
         cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
@@ -82,7 +87,7 @@ async def consent(
             httpx.AsyncClient(transport=transport, base_url="http://consent", timeout=30) as http,
         ):
             tasks = [group.create_task(run) for run in runs]
-            yield Instance(pool, decisions, publications, health, http)
+            yield Instance(pool, decisions, publications, showings, health, http)
             await connected(health)
             for task in tasks:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""How many people were asked, what they answered, and how many took a yes back. Counts alone, nobody's name."""
+"""How many people were asked, what they answered, how many took a yes back. Counts alone, nobody's name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _NAMES: dict[Choice, str] = {"grant": GRANTED, "deny": DENIED}
 
 
 class Asked(NamedTuple):
-    """Where a person was asked: language and jurisdiction as the policy names them, empty where it has none."""
+    """Where a person was asked: language and jurisdiction as the policy names them, empty where it has
+    none."""
 
     language: str
     jurisdiction: str
@@ -58,8 +59,8 @@ def withdrawn(decision: Decision, earlier: Iterable[Decision], known: Iterable[s
 
 
 def stats_shown(counts: Mapping[Counted, int], known: Iterable[str]) -> dict[str, Any]:
-    """The counts in sum, by language and by jurisdiction. ``withdrawal_rate``: of the grants those taken back,
-    None where nobody granted."""
+    """The counts in sum, by language and by jurisdiction. ``withdrawal_rate``: of the grants those taken
+    back, None where nobody granted."""
     purposes = list(known)
 
     def summed(chosen: Iterable[Counted]) -> dict[str, Any]:

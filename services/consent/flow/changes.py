@@ -17,8 +17,8 @@ class Decide:
 
     ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
     of which no GPC signal is on record. ``said_at`` (µs): when it was said, of what may come long afterwards:
-    its grants don't count where a denial was said later. None stands for the time of noting it. ``asked``: where
-    it is counted.
+    its grants don't count where a denial was said later. None stands for the time of noting it.
+    ``asked``: where it is counted.
     """
 
     source: str
@@ -60,7 +60,7 @@ class Noted:
     """What became of a change. Of a decision: its terms in the ledger, and where.
 
     ``position`` is None when the decision told nothing new. ``conflict``: another decision has its id, and
-    nothing was noted. ``waiting``: see Publications.wait. ``counted``: what it added to the counts of choices.
+    nothing was noted. ``waiting``: see Publications.wait. ``counted``: what it added to the counts.
     """
 
     waiting: frozenset[int]

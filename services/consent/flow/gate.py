@@ -104,7 +104,8 @@ class Gate(BaseHandler):
     """Lets pass what consent allows, with the allowed purposes in a header.
 
     A permitted record keeps its key, bytes, headers and partition number. Of a dropped one only its
-    identifiers' hashes may go on, in a signal, where a denial must follow the person.
+    identifiers' hashes may go on, in a signal, where a denial must follow the person. ``offer`` is shown what
+    was let through of each batch.
     """
 
     def __init__(
@@ -116,8 +117,10 @@ class Gate(BaseHandler):
         dead_letters: DeadLetters,
         truncation: Truncation,
         clock: Clock,
+        offer: Callable[[Mapping[int, tuple[list[Message], int]]], None] = lambda permitted: None,
     ) -> None:
         self.truncation = truncation
+        self._offer = offer
         self._view = view
         self._judge = judge
         self._hasher = hasher
@@ -143,6 +146,7 @@ class Gate(BaseHandler):
         await self._dead_letters.send(judged.dead)
         await self._producer.forward(PERMITTED, judged.permitted)
         self.truncation.judged(batch)
+        self._offer(judged.permitted)
         self._count(judged)
         return len(judged.dead)
 
@@ -153,7 +157,8 @@ class Gate(BaseHandler):
         self.truncation.committed(offsets)
 
     def judge(self, batch: Batch, get: Get) -> Judged:
-        """Decide on every record by the policy in force; ``get`` is the view's state of an identifier hash."""
+        """Decide on every record by the policy in force; ``get`` is the view's state of an identifier
+        hash."""
         if self._judged_by is not self._judge.policy:
             self._judged_by = self._judge.policy
             self._rulings.clear()

@@ -25,7 +25,8 @@ Path_ = tuple[str, ...]
 
 
 class InvalidPolicy(CandorError):
-    """The policy file is wrong; the message has a line for every problem: file, line, place, what is wrong."""
+    """The policy file is wrong; the message has a line for every problem: file, line, place, what is
+    wrong."""
 
 
 def load(path: Path) -> Policy:

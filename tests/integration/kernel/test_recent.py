@@ -15,6 +15,7 @@ from services.kernel.recent.following import Recent
 from services.kernel.settings import Settings
 from tests.support.gate import collected, event, producer_of
 from tests.support.outside import eventually
+from tests.support.policy import InForce, policy
 
 
 async def accepted(recent: Recent, count: int) -> bool:
@@ -22,7 +23,7 @@ async def accepted(recent: Recent, count: int) -> bool:
 
 
 async def test_it_begins_with_the_first_question_and_ends_without_more(settings: Settings) -> None:
-    recent = Recent(settings, SystemClock(), idle_seconds=1)
+    recent = Recent(settings, InForce(policy()), SystemClock(), idle_seconds=1)
     assert not recent.is_following
     async with producer_of(settings) as producer:
         assert (await recent.of("web"))["events"] == []
@@ -42,7 +43,7 @@ async def test_it_begins_with_the_first_question_and_ends_without_more(settings:
 
 async def test_the_first_question_about_a_source_looks_back(settings: Settings) -> None:
     """What was asked for before goes on, and nothing that both looks see stands there twice."""
-    recent = Recent(settings, SystemClock())
+    recent = Recent(settings, InForce(policy()), SystemClock())
     letter = DeadLetter("missing_id", "ingest", "$", None, None, None, "app", 1, b'{"messageId":"bad"}')
     sent = collected([b"k" * 16], event("passed"))
     of_app = [(name, b"app" if name == headers.SOURCE else value) for name, value in sent[2] or ()]
@@ -60,7 +61,7 @@ async def test_the_first_question_about_a_source_looks_back(settings: Settings) 
 
 
 async def test_without_kafka_the_question_can_not_be_answered(settings: Settings) -> None:
-    recent = Recent(replace(settings, kafka="127.0.0.1:1"), SystemClock())
+    recent = Recent(replace(settings, kafka="127.0.0.1:1"), InForce(policy()), SystemClock())
     with pytest.raises(Outage):
         await recent.of("web")
     assert not recent.is_following
