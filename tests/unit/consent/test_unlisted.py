@@ -53,7 +53,9 @@ def test_a_name_that_is_none_is_hidden(name: str) -> None:
     assert found(name="Seen", properties={name: 1}) == {("field", "Seen", HIDDEN)}
 
 
-@pytest.mark.parametrize("name", ["Größe", "Added to Cart (mobile)", "utm_source", "a.b:c/d", "商品を見た", "देखा"])
+@pytest.mark.parametrize(
+    "name", ["Größe", "Added to Cart (mobile)", "utm_source", "a.b:c/d", "商品を見た", "देखा"]
+)
 def test_a_name_in_any_script_is_shown(name: str) -> None:
     assert found(name=name) == {("event", "", name)}
 
