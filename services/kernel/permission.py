@@ -168,8 +168,8 @@ class Judge:
         return self._policies.current
 
     def basis(self, source: str, event: str, place: str | None) -> Basis:
-        """On what to judge an event: as :meth:`Policy.basis` says, which takes 5 µs. Senders choose places, so
-        what is remembered is bounded."""
+        """On what to judge an event: as :meth:`Policy.basis` says, which takes 5 µs. Senders choose places,
+        so what is remembered is bounded."""
         self._follow()
         named = source, event, place
         basis = self._bases.get(named)
