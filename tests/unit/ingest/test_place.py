@@ -90,7 +90,7 @@ def written(call: dict[str, Any], source: str = "web") -> tuple[Event, dict[str,
     sender = Sender(source, None, None, place=POLICY.place_of(source, None))
     collector = Collector(request, sender, 1, "request", Hasher(b"k" * 32), CLEANER, harmless=True)
     collected = collector.collect(request.calls[0], 0, suspicious=False, harmless=True)
-    message = event_message(collected, (), POLICY, gpc=False)
+    message = event_message(collected, (), POLICY, gpc=False, public=True)
     return codec.decode(Event, message.value), dict(message.headers)
 
 
