@@ -48,7 +48,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         producer = BatchProducer(settings, f"candor-{SERVICE}")
         await producer.start()
         stack.push_async_callback(producer.stop)
-        view = View(settings, TOPIC, settings.home / SERVICE / "state", project, health)
+        view = View(settings, TOPIC, settings.home / SERVICE / "state-2", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
 

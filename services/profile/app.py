@@ -45,7 +45,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         producer = BatchProducer(settings, "candor-profile")
         await producer.start()
         stack.push_async_callback(producer.stop)
-        view = View(settings, "consent.state", settings.home / "profile" / "consent", project, health)
+        view = View(settings, "consent.state", settings.home / "profile" / "consent-2", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
         judge = Judge(Policy.load(settings.policy))

@@ -41,7 +41,10 @@ def test_every_example_is_read_and_written_unchanged(path: Path) -> None:
     kind, data = example(path)
     record = codec.decode(kind, data)
     assert isinstance(record, kind)
-    assert codec.encode(record) == data
+    if int(path.parts[-2]) == kind.schema_version:
+        assert codec.encode(record) == data
+    else:  # older ones are read for ever, and never written again
+        assert codec.decode(kind, codec.encode(record)) == record
 
 
 def test_the_topic_registry_names_only_known_schemas() -> None:
