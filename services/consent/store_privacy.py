@@ -48,13 +48,9 @@ async def add(connection: Connection, request: Request, state: str, at: int | No
     await connection.execute(QUERIES.add_steps, request.id, list(STEPS[request.type]), state, at)
 
 
-async def find(connection: Connection, id: str) -> tuple[Request, frozenset[bytes] | None] | None:
-    """The request, and all identifiers that it concerns, once that is known."""
-    row = await connection.fetchrow(QUERIES.request, id)
-    if row is None:
-        return None
-    [request] = await _with_steps(connection, [row])
-    return request, None if row["identifiers"] is None else frozenset(row["identifiers"])
+async def find(connection: Connection, id: str) -> Request | None:
+    found = await _with_steps(connection, await connection.fetch(QUERIES.request, id))
+    return found[0] if found else None
 
 
 async def requests_of(connection: Connection, named: Iterable[bytes]) -> list[Request]:
@@ -82,9 +78,7 @@ async def settle(
     await connection.execute(QUERIES.settle_step, *step, state, at, shown, detail)
 
 
-async def settle_cut(
-    connection: Connection, id: str, identifiers: Collection[bytes], erased_at: int
-) -> None:
+async def settle_cut(connection: Connection, id: str, identifiers: Collection[bytes], erased_at: int) -> None:
     """Whom an erasure concerns, and its cut."""
     await connection.execute(QUERIES.settle_cut, id, sorted(identifiers), erased_at)
 
@@ -107,8 +101,9 @@ async def _with_steps(connection: Connection, rows: list[Any]) -> list[Request]:
             frozenset(row["named"]),
             row["received_at"],
             row["due_at"],
-            row["erased_at"],
             tuple(steps[row["id"]]),
+            frozenset(row["identifiers"]),
+            row["erased_at"],
         )
         for row in rows
     ]

@@ -114,9 +114,11 @@ def project(value: bytes) -> bytes:
 
 
 def erased_before(states: Iterable[bytes | None]) -> int:
-    """The time before which everything of these identifiers was erased, µs; 0 where nothing was. An event whose
-    request began before it must be dropped, whatever is granted since."""
-    return int.from_bytes(max((state[_TIME:_HEAD] for state in states if state is not None), default=b""), "big")
+    """The time before which everything of these identifiers was erased, µs; 0 where nothing was. An event
+    whose request began before it must be dropped, whatever is granted since."""
+    return int.from_bytes(
+        max((state[_TIME:_HEAD] for state in states if state is not None), default=b""), "big"
+    )
 
 
 class _Answers(Struct, frozen=True, array_like=True):

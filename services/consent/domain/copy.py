@@ -44,9 +44,7 @@ def decision_values(rows: Iterable[Row], *, whole: bool) -> list[Value]:
     return values
 
 
-def copy(
-    identifiers: Iterable[str], made_at: int, services: Mapping[str, Sequence[Value]]
-) -> dict[str, Any]:
+def copy(identifiers: Iterable[str], made_at: int, services: Mapping[str, Sequence[Value]]) -> dict[str, Any]:
     """The copy, made at that time (µs)."""
     return {
         "made_at": time_shown(made_at),
@@ -91,7 +89,8 @@ def _table(name: str, values: Sequence[Value]) -> str:
         f"<td>{_shown(', '.join(value['purposes']))}</td></tr>"
         for value in values
     )
-    return f"<table><caption>Kept by {escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    title = f"<caption>Kept by {escape(name)}</caption>"
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _shown(value: Any) -> str:
@@ -102,7 +101,9 @@ def _shown(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case dict():
-            inner = "".join(f"<dt>{escape(str(name))}</dt><dd>{_shown(own)}</dd>" for name, own in value.items())
+            inner = "".join(
+                f"<dt>{escape(str(name))}</dt><dd>{_shown(own)}</dd>" for name, own in value.items()
+            )
             return f"<dl>{inner}</dl>"
         case list():
             return f"<ul>{''.join(f'<li>{_shown(own)}</li>' for own in value)}</ul>"

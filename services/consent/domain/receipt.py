@@ -67,7 +67,11 @@ def receipt(
 
 def _purpose(name: str, terms: Terms, purposes: Mapping[str, str]) -> dict[str, Any]:
     choice = terms.purposes.get(name, terms.purposes.get(EVERY))
-    return {"purpose": name, "description": purposes.get(name), "state": _EVENT[choice][1] if choice else None}
+    return {
+        "purpose": name,
+        "description": purposes.get(name),
+        "state": _EVENT[choice][1] if choice else None,
+    }
 
 
 def _event(terms: Terms, choice: str) -> dict[str, Any]:

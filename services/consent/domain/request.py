@@ -57,7 +57,17 @@ class Decided:
 
 def read(body: dict[str, Any], purposes: Collection[str], cleaner: Cleaner) -> Decided:
     """The decision of a JSON object, cleaned. ``purposes``: those of the policy. Raises Invalid."""
-    known = {"identifiers", "identifier", "purposes", "method", "id", "client_time", "writeKey", *PROOF}
+    known = {
+        "identifiers",
+        "identifier",
+        "purposes",
+        "method",
+        "id",
+        "client_time",
+        "writeKey",
+        "secret",
+        *PROOF,
+    }
     for name in body:
         if name not in known:
             raise Invalid(f"{name}: unknown member, expected one of {', '.join(sorted(known))}")

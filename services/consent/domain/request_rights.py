@@ -1,4 +1,4 @@
-"""A person's requests: what may be asked for, by when it is due, how far it is, and what remains until when."""
+"""A person's requests: what may be asked for, by when it is due, how far it is, and what remains."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``how``: what the person showed, visitor, link or key. ``named``: hashes it was asked for; ``erased_at``:
-    the cut of an erasure that was made, µs, else 0."""
+    """``how``: what the person showed, visitor, link or key. ``named``: hashes it was asked for. Once an
+    erasure was cut, ``concerned``: hashes of all that it reaches, and ``erased_at``, µs."""
 
     id: str
     type: str
@@ -56,8 +56,13 @@ class Request:
     named: frozenset[bytes]
     received_at: int
     due_at: int
-    erased_at: int
     steps: tuple[Step, ...]
+    concerned: frozenset[bytes] = frozenset()
+    erased_at: int = 0
+
+    @property
+    def open_steps(self) -> list[Step]:
+        return [step for step in self.steps if step.state != DONE]
 
 
 def due_at(received_at: int, regime: str) -> int:
@@ -115,7 +120,7 @@ def remains(request: Request, topics: Mapping[str, Mapping[str, Any]]) -> list[d
         "privacy.requests": "the request, with keyed hashes of identifiers",
         "segments.membership": "memberships before their tombstones, by profile id",
     }
-    shown = [
+    shown: list[dict[str, Any]] = [
         {"what": what, "where": f"Kafka: {topic}", "until": time_shown(since + gone_after(topics[topic]))}
         for topic, what in {**values, **hashes}.items()
     ]

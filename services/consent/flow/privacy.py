@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import msgspec
 
@@ -59,12 +59,12 @@ AT_ONCE = 100
 SOURCE = "privacy"
 """Of the ledger's rows that requests make."""
 
+_NOT_NOW: tuple[type[Exception], ...] = (Outage, *OUTAGES)
+
 log = logging.getLogger(__name__)
 
 
-def results_loop(
-    settings: Settings, pool: Pool, dead_letters: DeadLetters, clock: Clock, health: Health
-) -> BatchLoop:
+def results_loop(settings: Settings, pool: Pool, dead_letters: DeadLetters, health: Health) -> BatchLoop:
     """The loop that takes the services' answers."""
     return BatchLoop(
         settings,
@@ -104,7 +104,7 @@ class Requests:
         now = self._clock.now()
         state, at = (DONE, now) if type == ACCESS else (WAITING, None)
         steps = tuple(Step(service, state, at, {}, "") for service in STEPS[type])
-        request = Request(str(uuid.uuid4()), type, how, named, now, due_at(now, regime), 0, steps)
+        request = Request(str(uuid.uuid4()), type, how, named, now, due_at(now, regime), steps)
         async with self._pool.acquire() as connection, connection.transaction():
             await store_privacy.add(connection, request, state, at)
         if type in (ERASURE, RESTRICTION):
@@ -123,8 +123,7 @@ class Requests:
 
     async def find(self, id: str) -> Request | None:
         async with self._pool.acquire() as connection:
-            found = await store_privacy.find(connection, id)
-        return None if found is None else found[0]
+            return await store_privacy.find(connection, id)
 
     async def of(self, named: Iterable[bytes]) -> list[Request]:
         """The requests that name any of the identifiers, the newest first."""
@@ -149,7 +148,7 @@ class Requests:
             self._look.clear()
             try:
                 await self.work()
-            except (Outage, *OUTAGES) as error:
+            except _NOT_NOW as error:
                 log.warning("outage", extra={"part": STAGE, "why": type(error).__name__})
 
     async def work(self) -> None:
@@ -161,29 +160,28 @@ class Requests:
             await self._move(id)
 
     async def _move(self, id: str) -> None:
-        async with self._pool.acquire() as connection:
-            found = await store_privacy.find(connection, id)
-        if found is None:
-            return
-        request, identifiers = found
-        if any(step.service == CONSENT and step.state != DONE for step in request.steps):
+        request = await self.find(id)
+        if request is not None and any(step.service == CONSENT for step in request.open_steps):
             try:
-                identifiers = await self._own_part(request)
+                await self._own_part(request)
             except (Outage, TimeoutError) as error:
                 why = str(error) if isinstance(error, Outage) else "not published in time"
                 await self.settle(id, CONSENT, FAILED, detail=why)
                 return
-        services = [step.service for step in request.steps if step.state != DONE and step.service != CONSENT]
-        if request.type == ERASURE and identifiers is not None and services:
-            await self._command(id, services)
+            request = await self.find(id)
+        if request is not None and request.concerned and request.open_steps:
+            services = [step.service for step in request.open_steps]
+            concerned = sorted(request.concerned)
+            command = PrivacyRequest(id, request.type, services, concerned, request.erased_at)
+            await self._producer.produce(REQUESTS, None, [Message(id.encode(), codec.encode(command))])
 
-    async def _own_part(self, request: Request) -> frozenset[bytes] | None:
+    async def _own_part(self, request: Request) -> None:
         """What consent itself has to do: the denial, and of an erasure the cut for the whole person, whose
-        decisions' records go. Returns whom an erasure concerns."""
+        decisions' records go."""
         first = await self._deny(request, request.id, request.named)
         if request.type != ERASURE:
             await self.settle(request.id, CONSENT, DONE)
-            return None
+            return
         person = await self.person(request.how, request.named, Actor(None, request.how))
         last = first if person == request.named else await self._deny(request, f"{request.id} all", person)
         if last.terms is None or last.position is None:
@@ -193,10 +191,9 @@ class Requests:
             await store_privacy.settle_cut(connection, request.id, person, last.terms.decided_at)
             step = Open(request.id, CONSENT)
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
-        return person
 
     async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Noted:
-        """Deny everything, and wait until the gate can't but see it. Counts once, however often it is done."""
+        """Deny everything, and wait until the gate can't but see it. Counts once, however often done."""
         record = {"request": request.id, "type": request.type, "origin": request.how}
         change = Decide(
             source=SOURCE,
@@ -210,15 +207,6 @@ class Requests:
             (noted,) = await self._decisions.submit([change])
             await self._publications.wait(noted.waiting)
         return noted
-
-    async def _command(self, id: str, services: Sequence[str]) -> None:
-        async with self._pool.acquire() as connection:
-            found = await store_privacy.find(connection, id)
-        if found is None or found[1] is None:
-            return
-        request, identifiers = found
-        command = PrivacyRequest(id, request.type, list(services), sorted(identifiers or ()), request.erased_at)
-        await self._producer.produce(REQUESTS, None, [Message(id.encode(), codec.encode(command))])
 
 
 class Results(BaseHandler):

@@ -11,7 +11,7 @@ CREATE TABLE requests (
     type        text    NOT NULL,
     how         text    NOT NULL,           -- visitor, link or key
     named       bytea[] NOT NULL,           -- the identifiers it was asked for
-    identifiers bytea[],                    -- all that it concerns, once that is known
+    identifiers bytea[] NOT NULL DEFAULT '{}', -- all that an erasure reaches, once it was cut
     received_at bigint  NOT NULL,
     due_at      bigint  NOT NULL,
     erased_at   bigint  NOT NULL DEFAULT 0  -- the cut
