@@ -27,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def derived(settings: Settings, purpose: str) -> bytes:
-    """32 bytes that only who knows the identifier key can tell; for every purpose (1 to 16 letters) others."""
+    """32 bytes that only who knows the identifier key can tell; others for every purpose."""
     return blake2b(key=settings.identifier_key, person=purpose.encode(), digest_size=32).digest()
 
 

@@ -116,7 +116,7 @@ def event_shown(event: Event, purposes: str) -> dict[str, Any]:
         "anonymous_id": event.anonymous_id,
         "timestamp": time_shown(event.timestamp),
         "received_at": time_shown(event.received_at),
-        "purposes": purposes.split(","),
+        "purposes": purposes.split(",") if purposes else [],
         **(payload if isinstance(payload, dict) else {"payload": payload}),
     }
 
