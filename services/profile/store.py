@@ -216,14 +216,14 @@ async def count_gone(connection: Connection, profiles: int) -> None:
     await connection.execute(QUERIES.count_profiles_gone, -profiles)
 
 
-async def mark_again(connection: Connection, roots: Sequence[bytes], at: int) -> None:
-    """Have the tombstones of these roots published once more at that time (µs)."""
-    if roots:
-        await connection.execute(QUERIES.note_erased, roots, at)
+async def mark_again(connection: Connection, ids: Sequence[bytes], at: int) -> None:
+    """Have the tombstones of erased facets published once more at that time (µs)."""
+    if ids:
+        await connection.execute(QUERIES.note_erased, ids, at)
 
 
 async def mark_erased_again(connection: Connection, now: int) -> None:
-    """Mark the erased roots whose time has come."""
+    """Mark the erased facets whose time has come."""
     await connection.execute(QUERIES.mark_erased_again, now)
 
 

@@ -146,12 +146,12 @@ RETURNING day, facet, at, partition, "offset", purposes, record
 UPDATE partitions SET profiles = profiles + $1 WHERE partition = (SELECT min(partition) FROM partitions)
 
 -- name: note_erased
-INSERT INTO erased (root, again_at) SELECT root, $2 FROM unnest($1::bytea[]) AS given (root)
-ON CONFLICT (root) DO UPDATE SET again_at = excluded.again_at
+INSERT INTO erased (id, again_at) SELECT id, $2 FROM unnest($1::bytea[]) AS given (id)
+ON CONFLICT (id) DO UPDATE SET again_at = excluded.again_at
 
 -- name: mark_erased_again
-WITH due AS (DELETE FROM erased WHERE again_at <= $1 RETURNING root)
-INSERT INTO marks (root) SELECT root FROM due
+WITH due AS (DELETE FROM erased WHERE again_at <= $1 RETURNING id)
+INSERT INTO marks (root) SELECT id FROM due
 
 -- name: events_page
 -- Events of these facets by event time, after that place in their order.

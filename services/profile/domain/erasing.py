@@ -34,7 +34,7 @@ def family(nodes: Mapping[bytes, Node], named: Iterable[bytes]) -> set[bytes]:
 
 
 def needed(nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[Sighting]) -> set[bytes]:
-    """Facets that must be known beside the erased: their roots, those that show them, and the roots of these."""
+    """Facets to know beside the erased: their roots, those that show them, and the roots of these."""
     wanted = {nodes[id].root for id in erased if id in nodes}
     for sighting in evidence:
         if sighting.parent not in erased:
@@ -47,8 +47,8 @@ def needed(nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[S
 def without(
     nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[Sighting], loaded: set[bytes]
 ) -> Forest:
-    """The forest of what is left. An erased identifier that is no user_id and that somebody else's events also
-    show is theirs then, as a bare identifier; of the others no trace is left.
+    """The forest of what is left. An erased identifier, no user_id, that somebody else's events show
+    too is theirs then, as a bare identifier; of the others no trace is left.
 
     ``evidence``: of all erased children. Nodes of erased facets count as not stored: their rows go first.
     """

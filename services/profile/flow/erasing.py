@@ -1,5 +1,5 @@
-"""The path of an erasure: wait for what was judged before the cut → one transaction that takes the facets, their
-events and evidence out → tombstones by the relay → answer.
+"""The path of an erasure: wait for what was judged before the cut → one transaction that takes the facets,
+their events and evidence out → tombstones by the relay → answer.
 
 What is left is what the other events would have made alone, so `candor verify` agrees with it.
 """
@@ -100,16 +100,17 @@ class Erasing(BaseHandler):
     ) -> None:
         """Put what is left in the place of the facets found."""
         ids = [node.id for node in found]
-        roots = [node.id for node in found if node.root == node.id]
+        roots = sum(node.root == node.id for node in found)
         children = {child for node in found for child in node.facet.links}
         await store.keep_events(connection, left)
         await store.delete_facets(connection, ids, children)
         if not await store.write_facets(connection, [forest.nodes[id] for id in forest.changed]):
             raise _More(set())
         await store.write_evidence(connection, forest.evidence)
-        await store.count_gone(connection, len(roots) - forest.profiles)
-        await store.mark(connection, sorted({*roots, *forest.marks()}))
-        await store.mark_again(connection, roots, self._clock.now() + self._again)
+        await store.count_gone(connection, roots - forest.profiles)
+        # All of them: those that are no root may have been one, under which segments still know the person.
+        await store.mark(connection, sorted({*ids, *forest.marks()}))
+        await store.mark_again(connection, ids, self._clock.now() + self._again)
         await notify(connection, CHANNEL)
 
     async def _answer(self, request: str, state: str, counts: dict[str, int], detail: str = "") -> None:

@@ -36,7 +36,7 @@ Outgoing = tuple[str, int | None, Message]
 
 
 class Round(NamedTuple):
-    """What to publish now. ``moved``: former roots with the roots that they became part of; ``gone``: roots
+    """What to publish now. ``moved``: former roots with the roots that they became part of; ``gone``: facets
     that were erased."""
 
     positions: list[int]

@@ -38,7 +38,7 @@ class Rectifying:
         self._clock = clock
 
     async def apply(self, id: str, identifiers: list[Identifier], traits: dict[str, Any]) -> bool:
-        """Put the traits of the first identifier that has a facet right, user_ids first. False where none has.
+        """Put traits right at the first identifier that has a facet, user_ids first. False where none has.
         Doing it again with the same id changes nothing. Raises Outage."""
         for identifier in sorted(identifiers, key=lambda one: (one.kind != USER_ID, one.value)):
             if await self._apply(self._event(id, identifier, traits)):
