@@ -191,6 +191,9 @@ RETURNING request, service
 UPDATE request_steps SET state = $3, at = $4, counts = $5, detail = $6
 WHERE request = $1 AND service = $2 AND state <> 'done'
 
+-- name: ask_now
+UPDATE request_steps SET asked_at = 0 WHERE request = $1 AND service = $2
+
 -- name: settle_cut
 UPDATE requests SET identifiers = $2, erased_at = $3 WHERE id = $1
 

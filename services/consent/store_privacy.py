@@ -78,6 +78,11 @@ async def settle(
     await connection.execute(QUERIES.settle_step, *step, state, at, shown, detail)
 
 
+async def ask_now(connection: Connection, step: Open) -> None:
+    """Have a step asked for at the next opportunity."""
+    await connection.execute(QUERIES.ask_now, *step)
+
+
 async def settle_cut(connection: Connection, id: str, identifiers: Collection[bytes], erased_at: int) -> None:
     """Whom an erasure concerns, and its cut."""
     await connection.execute(QUERIES.settle_cut, id, sorted(identifiers), erased_at)

@@ -1,5 +1,7 @@
-"""The dead letters of one person: found for a copy, counted by an erasure. They are kept for a while and never
-read by anything but a replay, which the gate judges anew: so what was erased stays dead.
+"""The dead letters of one person: found for a copy, counted by an erasure.
+
+They are kept for a while and read by nothing but a replay, which the gate judges anew: what was erased stays
+dead.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from services.segment.store.reading import Reader
 async def copy(
     request: Request[Any, Any, Any], state: State, data: JSONBody[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Every value that is kept of `profiles` (profile ids): the copies of golden records, memberships, and the
+    """Every value that is kept of `profiles` (profile ids): copies of golden records, memberships, and the
     transitions of the last 30 days."""
     try:
         ids = [bytes.fromhex(id) for id in msgspec.convert(data.get("profiles"), list[str])]

@@ -54,8 +54,10 @@ STAGE = "privacy"
 CONSENT = "consent"
 AGAIN_SECONDS = 5
 """After so long without an answer a step is asked for again."""
-SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 0.5
 AT_ONCE = 100
+AFTER = "profile", "segment"
+"""The second has nothing to do before the first has done its part."""
 SOURCE = "privacy"
 """Of the ledger's rows that requests make."""
 
@@ -171,6 +173,8 @@ class Requests:
             request = await self.find(id)
         if request is not None and request.concerned and request.open_steps:
             services = [step.service for step in request.open_steps]
+            if AFTER[0] in services and AFTER[1] in services:
+                services.remove(AFTER[1])
             concerned = sorted(request.concerned)
             command = PrivacyRequest(id, request.type, services, concerned, request.erased_at)
             await self._producer.produce(REQUESTS, None, [Message(id.encode(), codec.encode(command))])
@@ -226,6 +230,8 @@ class Results(BaseHandler):
                 step = Open(result.request, result.service)
                 state = DONE if result.state == DONE else FAILED
                 await store_privacy.settle(connection, step, state, result.at, result.counts, result.detail)
+                if step.service == AFTER[0] and state == DONE:
+                    await store_privacy.ask_now(connection, Open(result.request, AFTER[1]))
         metrics.RECORDS.labels(STAGE, "ok").inc(len(results))
         return 0
 

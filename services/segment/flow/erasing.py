@@ -1,5 +1,5 @@
-"""The path of an erasure: the profile's tombstone takes the copy and makes the exits (judging.py); once it has,
-this answers, and takes the names out of whatever transitions are kept.
+"""The path of an erasure: the profile's tombstone takes the copy, makes the exits and takes the names out of
+the transitions that are kept (judging.py); once it has, this answers.
 """
 
 from __future__ import annotations
