@@ -88,9 +88,10 @@ async def settle_cut(connection: Connection, id: str, identifiers: Collection[by
     await connection.execute(QUERIES.settle_cut, id, sorted(identifiers), erased_at)
 
 
-async def erase_records(connection: Connection, identifiers: Collection[bytes], until: int) -> int:
-    """Erase the records of decisions up to a position that name any of the identifiers; returns how many."""
-    return affected(await connection.execute(QUERIES.erase_records, sorted(identifiers), until))
+async def erase_records(connection: Connection, identifiers: Collection[bytes], own: Collection[int]) -> int:
+    """Erase the records of decisions that name any of the identifiers and came before the last of the
+    erasure's ``own``, which say nothing of anybody; returns how many."""
+    return affected(await connection.execute(QUERIES.erase_records, sorted(identifiers), list(own)))
 
 
 async def _with_steps(connection: Connection, rows: list[Any]) -> list[Request]:

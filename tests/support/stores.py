@@ -1,4 +1,4 @@
-"""An independent search of every place where Candor keeps bytes: raw, knowing nothing of formats and services."""
+"""An independent search of every place where Candor keeps bytes: raw, knowing no formats and no services."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def in_tables(settings: Settings, mark: str) -> dict[str, set[str]]:
         dbname=settings.postgres_database,
     ) as connection:
         tables = connection.execute(
-            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            "SELECT schemaname, tablename FROM pg_tables "
+            "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
         for schema, table in tables:
             rows = connection.execute(

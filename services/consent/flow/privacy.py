@@ -188,10 +188,11 @@ class Requests:
             return
         person = await self.person(request.how, request.named, Actor(None, request.how))
         last = first if person == request.named else await self._deny(request, f"{request.id} all", person)
-        if last.terms is None or last.position is None:
-            raise AssertionError("a decision is in the ledger once it was noted")
+        if last.terms is None or last.position is None or first.position is None:
+            raise AssertionError("a denial is in the ledger once it was noted")
         async with self._pool.acquire() as connection, connection.transaction():
-            erased = await store_privacy.erase_records(connection, person, last.position)
+            own = {first.position, last.position}
+            erased = await store_privacy.erase_records(connection, person, own)
             await store_privacy.settle_cut(connection, request.id, person, last.terms.decided_at)
             step = Open(request.id, CONSENT)
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
