@@ -91,6 +91,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             requests=requests,
             visitors=Visitors(settings, pool, hasher, clock),
             neighbours=neighbours,
+            topics=topics.registry(),
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,7 +22,6 @@ from services.consent.flow.copying import copy_of, decisions_of
 from services.consent.flow.privacy import Requests
 from services.consent.flow.reading import in_force
 from services.consent.flow.visitors import KEY, SCHEMES, VISITOR, Proven, Visitors
-from services.kernel import topics
 from services.kernel.audit import Actor, Audit
 from services.kernel.clock import DAY
 from services.kernel.http import (
@@ -177,7 +175,7 @@ async def me(request: Call, state: State) -> Response[dict[str, Any]]:
         "gpc": any(own.gpc for own in held),
         "choices": choices_shown(held, now, policy.purposes, policy.default, policy.regime),
         "receipts": [receipt_line(row) for row in await decisions_of(state.pool, person)],
-        "requests": [request_shown(one, _topics()) for one in asked],
+        "requests": [request_shown(one, state.topics) for one in asked],
     }
     return Response(shown, headers=PRIVATE)
 
@@ -251,7 +249,7 @@ async def make_request(request: Call, state: State, data: Body) -> dict[str, Any
             503, "Not acknowledged yet", "ask again", headers={"Retry-After": str(RETRY_SECONDS)}
         ) from None
     found = await requests.find(opened.id)
-    return request_shown(found or opened, _topics())
+    return request_shown(found or opened, state.topics)
 
 
 @get("/v1/privacy/requests/{id:str}", name="privacy.read", security=BEARER, tags=["people"])
@@ -268,7 +266,7 @@ async def show_request(request: Call, state: State, id: FromPath[str]) -> dict[s
     found = await requests.find(id)
     if found is None or (asking is not None and not _is_theirs(asking, found.how, found.named)):
         raise Problem(404, "Not found", "no such request")
-    return request_shown(found, _topics())
+    return request_shown(found, state.topics)
 
 
 HANDLERS = [claim, make_link, me, me_receipt, me_copy, me_copy_page, make_request, show_request]
@@ -340,8 +338,3 @@ def _is_theirs(asking: Asking, how: str, named: frozenset[bytes]) -> bool:
 
 def _download(name: str) -> dict[str, str]:
     return PRIVATE | {"Content-Disposition": f'attachment; filename="{name}"'}
-
-
-@cache
-def _topics() -> dict[str, dict[str, Any]]:
-    return {name: topic.config for name, topic in topics.registry().items()}

@@ -31,6 +31,7 @@ from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from services.kernel.topics import registry
 from tests.support.cleaner import CLEANER
 from tests.support.connecting import connected
 
@@ -82,6 +83,7 @@ async def consent(
         requests=requests,
         visitors=Visitors(settings, pool, settings.hasher(), clock),
         neighbours=neighbours,
+        topics=registry(),
         cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
