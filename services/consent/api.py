@@ -18,6 +18,7 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from services.consent.asking import Asking, person_of
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
@@ -27,7 +28,6 @@ from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
 from services.consent.flow.visitors import Visitors
-from services.consent.privacy_api import Asking, person_of
 from services.kernel.clock import Clock
 from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
 from services.kernel.identifier import ANONYMOUS_ID, Hasher, Identifier

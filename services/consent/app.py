@@ -17,7 +17,8 @@ from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, 
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.flow.visitors import Visitors
-from services.consent.privacy_api import HANDLERS as PEOPLE
+from services.consent.people_api import HANDLERS as PEOPLE
+from services.consent.privacy_api import HANDLERS as RIGHTS
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -77,7 +78,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *PEOPLE],
+            [*HANDLERS, *PEOPLE, *RIGHTS],
             health,
             KeyRing(settings.keyring, own=[internal_key(settings)]),
             Audit(producer, clock, SERVICE),

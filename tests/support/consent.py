@@ -17,7 +17,8 @@ from services.consent.flow.privacy import Requests
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.visitors import Visitors
-from services.consent.privacy_api import HANDLERS as PEOPLE
+from services.consent.people_api import HANDLERS as PEOPLE
+from services.consent.privacy_api import HANDLERS as RIGHTS
 from services.kernel import codec
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -69,7 +70,7 @@ async def consent(
     app = create_app(
         "consent",
         "",
-        [*HANDLERS, *PEOPLE],
+        [*HANDLERS, *PEOPLE, *RIGHTS],
         health,
         KeyRing(settings.keyring, own=[internal_key(settings)]),
         Audit(producer, clock, "consent"),
