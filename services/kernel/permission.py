@@ -26,6 +26,7 @@ MAX_STAMP = 2048
 """Bytes of a stamp: verdicts are cached by it."""
 _TIME = 8
 _HEAD = 2 * _TIME
+_NEVER = bytes(_TIME)
 _FOREVER = FOREVER.to_bytes(_TIME, "big")
 _CACHED = 10_000
 
@@ -116,9 +117,11 @@ def project(value: bytes) -> bytes:
 def erased_before(states: Iterable[bytes | None]) -> int:
     """The time before which everything of these identifiers was erased, µs; 0 where nothing was. An event
     whose request began before it must be dropped, whatever is granted since."""
-    return int.from_bytes(
-        max((state[_TIME:_HEAD] for state in states if state is not None), default=b""), "big"
-    )
+    latest = _NEVER
+    for state in states:
+        if state is not None and (erased := state[_TIME:_HEAD]) > latest:
+            latest = erased
+    return int.from_bytes(latest, "big") if latest is not _NEVER else 0
 
 
 class _Answers(Struct, frozen=True, array_like=True):
