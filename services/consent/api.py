@@ -77,7 +77,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     """
     body = _json_object(await request.body())
     person = await person_of(request, state)
-    key = None if person else _key(request, state.keyring, body)
+    who = person or _key(request, state.keyring, body)
     policy: Policy = state.policy
     try:
         decided = read(body, policy.purposes, state.cleaner)
@@ -85,7 +85,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
         raise Problem(400, "Not a decision", state.cleaner.text(str(error))[0]) from None
     if person is not None and not decided.identifiers <= person.proven.identifiers:
         raise Problem(403, "Forbidden", "identifiers: expected those that the secret or link is for")
-    if key is not None and decided.needs_server_key and "consent:write" not in key.scopes:
+    if isinstance(who, Key) and decided.needs_server_key and "consent:write" not in who.scopes:
         raise Problem(
             403,
             "Forbidden",
@@ -93,7 +93,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             "a write key may deny, or grant for an anonymous_id alone",
         )
     identifier = decided.id or str(uuid.uuid4())
-    change = _change(decided, identifier, key or person, policy, state.hasher)
+    change = _change(decided, identifier, who, policy, state.hasher)
     decisions: Decisions = state.decisions
     publications: Publications = state.publications
     try:
@@ -213,16 +213,13 @@ async def _claim(state: State, decided: Decided, secret: Any) -> None:
             await visitors.claim(anonymous(visitor.value), secret)
 
 
-def _change(
-    decided: Decided, identifier: str, who: Key | Asking | None, policy: Policy, hasher: Hasher
-) -> Decide:
+def _change(decided: Decided, identifier: str, who: Key | Asking, policy: Policy, hasher: Hasher) -> Decide:
     if isinstance(who, Asking):
         # Ids are unique per source: one person must not be told of another's decision by theirs.
         name = who.actor.name
         source = f"{name} {min(who.named).hex()}"
     else:
-        key = cast(Key, who)
-        name, source = key.name, key.source or f"key {key.id}"
+        name, source = who.name, who.source or f"key {who.id}"
     record = {
         **decided.proof,
         "identifiers": sorted(map(str, decided.identifiers)),
