@@ -151,7 +151,7 @@ _decoder = msgspec.msgpack.Decoder(_Answers)
 
 
 def _compact(
-    denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int, erased: bytes
+    denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int, erased: bytes = _NEVER
 ) -> bytes:
     expiries = dict(grants)
     first = min((expiry for expiry in expiries.values() if expiry > now), default=FOREVER)
@@ -161,14 +161,14 @@ def _compact(
 
 
 def _current(state: bytes, now: int) -> bytes:
-    """The state as it stands now: a grant that has expired has lapsed."""
+    """The state as it stands now, but for its erasure: a grant that has expired has lapsed."""
     first = int.from_bytes(state[:_TIME], "big")
     if first > now:
         return state
     answers = _decoder.decode(state[_HEAD:])
     grants = [(purpose, first + later) for purpose, later in answers.granted.items()]
     grants += [(purpose, 0) for purpose in answers.lapsed]
-    return _compact(answers.denied, grants, answers.gpc, now, state[_TIME:_HEAD])
+    return _compact(answers.denied, grants, answers.gpc, now)
 
 
 Case: TypeAlias = tuple[bytes | None, ...]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.kernel.events import Event
-from services.kernel.identifier import ANONYMOUS_ID
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID
 from services.profile.domain.erasing import Sighting, family, needed, without
 from services.profile.domain.facet import unpack
 from services.profile.domain.forest import Forest, Node
@@ -58,6 +58,14 @@ def test_a_device_that_two_people_share_stays_the_others() -> None:
     person = {node.id for node in applied([ana, ben, browsed]).nodes.values()} - {facet_of(ben)}
     left = erased_from([ana, ben, browsed], person)
     assert published(left) == published(applied([ben]))
+
+
+def test_a_user_id_that_anothers_alias_names_stays_as_that_name() -> None:
+    one, other = sorted(["ana", "ben"], key=lambda user: HASHER(USER_ID, user))
+    alias = event(1, type="alias", user_id=one, previous_id=other)
+    theirs = event(2, user_id=other)
+    left = erased_from([alias, theirs], {HASHER(USER_ID, other)})
+    assert published(left) == published(applied([alias]))
 
 
 def test_who_comes_back_is_somebody_new() -> None:
