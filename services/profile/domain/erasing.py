@@ -47,8 +47,8 @@ def needed(nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[S
 def without(
     nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[Sighting], loaded: set[bytes]
 ) -> Forest:
-    """The forest of what is left. An erased identifier that somebody else's events show too is theirs then, as
-    a bare identifier; of the others no trace is left.
+    """The forest of what is left. An erased identifier that somebody else's events show too is theirs then,
+    as a bare identifier; of the others no trace is left.
 
     ``evidence``: of all erased children. Nodes of erased facets count as not stored: their rows go first.
     """
