@@ -7,6 +7,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -17,17 +18,20 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from services.consent.asking import Asking, person_of, place_of
 from services.consent.domain.counting import Asked
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
+from services.consent.domain.visitor import Unproven, anonymous
 from services.consent.flow.changes import Decide
 from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
+from services.consent.flow.visitors import Visitors
 from services.kernel.clock import Clock
 from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
-from services.kernel.identifier import Hasher, Identifier
+from services.kernel.identifier import ANONYMOUS_ID, Hasher, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import Outage
 from services.kernel.policy import Policy
@@ -69,16 +73,21 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     beside it. The answer comes once no event of a later request can get past the decision.
 
     The key: `Authorization: Bearer`, or a write key as Basic user name or as `writeKey`. With a write key
-    anybody may deny, but grant only for an anonymous_id. Sent again with the same `id`, it counts once.
+    anybody may deny, but grant only for an anonymous_id. A person comes with `Authorization: Visitor …` or
+    `Link …`, and decides for who they have shown to be. Sent again with the same `id`, it counts once. A
+    visitor's `secret` claims the anonymous_id, as `POST /v1/visitors` does.
     """
     body = json_object(await request.body())
-    key = key_of(request, state.keyring, body)
+    person = await person_of(request, state)
+    who = person or key_of(request, state.keyring, body)
     policy: Policy = state.policies.current
     try:
         decided = read(body, policy.purposes, state.cleaner)
     except Invalid as error:
         raise Problem(400, "Not a decision", state.cleaner.text(str(error))[0]) from None
-    if decided.needs_server_key and "consent:write" not in key.scopes:
+    if person is not None and not decided.identifiers <= person.proven.identifiers:
+        raise Problem(403, "Forbidden", "identifiers: expected those that the secret or link is for")
+    if isinstance(who, Key) and decided.needs_server_key and "consent:write" not in who.scopes:
         raise Problem(
             403,
             "Forbidden",
@@ -86,7 +95,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             "a write key may deny, or grant for an anonymous_id alone",
         )
     identifier = decided.id or str(uuid.uuid4())
-    change = _change(decided, identifier, key, policy, state.hasher)
+    change = _change(decided, identifier, who, policy, state.hasher)
     decisions: Decisions = state.decisions
     publications: Publications = state.publications
     try:
@@ -103,6 +112,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             headers={"Retry-After": str(RETRY_SECONDS)},
             id=identifier,
         ) from None
+    await _claim(state, decided, body.get("secret"))
     terms = cast(Terms, noted.terms)  # as of every decision
     return receipt_shown(terms, noted.position, decided.identifiers)
 
@@ -120,7 +130,7 @@ async def show_decisions(
     ] = None,
 ) -> dict[str, Any]:
     """What is in force for an identifier such as `user_id:42`, purpose by purpose."""
-    named = _identifier(identifier)
+    named, place = _identifier(identifier), place_of(jurisdiction)
     hasher: Hasher = state.hasher
     clock: Clock = state.clock
     since = None if at is None else _time(at)
@@ -132,7 +142,7 @@ async def show_decisions(
         now = since
         held = await in_force_at(state.pool, hasher.of(named), now)
     policy: Policy = state.policies.current
-    return state_shown(named, held, now, policy, jurisdiction)
+    return state_shown(named, held, now, policy, place)
 
 
 @get("/v1/ledger/{identifier:path}", name="ledger.read", guards=READ, security=BEARER, tags=["decisions"])
@@ -183,18 +193,34 @@ def key_of(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, An
     return key
 
 
-def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher: Hasher) -> Decide:
-    asked = asked_of(policy, key, decided.proof)
+async def _claim(state: State, decided: Decided, secret: Any) -> None:
+    """Note the visitor's secret that came along. A decision stands whoever has claimed the identifier."""
+    visitors: Visitors = state.visitors
+    visitor = next(iter(decided.identifiers)) if len(decided.identifiers) == 1 else None
+    if secret is not None and visitor is not None and visitor.kind == ANONYMOUS_ID:
+        with suppress(Unproven):
+            await visitors.claim(anonymous(visitor.value), secret)
+
+
+def _change(decided: Decided, identifier: str, who: Key | Asking, policy: Policy, hasher: Hasher) -> Decide:
+    if isinstance(who, Asking):
+        # Ids are unique per source: one person must not be told of another's decision by theirs.
+        name = who.actor.name
+        source = f"{name} {min(who.named).hex()}"
+        asked = asked_of(policy, None, decided.proof)
+    else:
+        name, source = who.name, who.source or f"key {who.id}"
+        asked = asked_of(policy, who.source, decided.proof)
     record = {
         **decided.proof,
         "identifiers": sorted(map(str, decided.identifiers)),
         "origin": "api",
-        "key": key.name,
+        "key": name,
         "policy_in_force": policy.version,
         "regime_in_force": policy.regime(asked.jurisdiction),
     }
     return Decide(
-        source=key.source or f"key {key.id}",
+        source=source,
         id=identifier,
         identifiers=frozenset(map(hasher.of, decided.identifiers)),
         purposes=decided.purposes,
@@ -204,12 +230,12 @@ def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher:
     )
 
 
-def asked_of(policy: Policy, key: Key, said: Mapping[str, Any]) -> Asked:
+def asked_of(policy: Policy, source: str | None, said: Mapping[str, Any]) -> Asked:
     """Where somebody was asked, by the members `language` and `jurisdiction` that a page sends: as the policy
     names them, so that pages can invent none."""
     language, place = said.get("language"), said.get("jurisdiction")
     declared = place if isinstance(place, str) and is_place(place) else None
-    jurisdiction = policy.jurisdiction(policy.place_of(key.source, declared))
+    jurisdiction = policy.jurisdiction(policy.place_of(source, declared))
     return Asked(language if isinstance(language, str) and language in policy.texts else "", jurisdiction)
 
 

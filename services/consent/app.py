@@ -11,11 +11,14 @@ from services.consent.control import plan
 from services.consent.flow.audit import audit_loop
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
+from services.consent.flow.privacy import STAGE as PRIVACY
+from services.consent.flow.privacy import Requests, results_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.showings import Showings
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.flow.unlisted import Search
+from services.consent.flow.visitors import Visitors
 from services.consent.handlers import HANDLERS
 from services.kernel import topics
 from services.kernel.audit import Audit
@@ -23,6 +26,7 @@ from services.kernel.clock import Clock
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import Neighbours, internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
@@ -52,7 +56,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         producer = BatchProducer(settings, f"candor-{SERVICE}")
         await producer.start()
         stack.push_async_callback(producer.stop)
-        view = View(settings, TOPIC, settings.home / SERVICE / "state", project, health)
+        view = View(settings, TOPIC, settings.home / SERVICE / "state-2", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
 
@@ -63,6 +67,11 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         signals = signals_loop(settings, Signals(settings, pool, decisions, policies), health)
         schedule = Schedule(settings, SERVICE, health)
         plan(schedule, decisions.lapse)
+
+        neighbours = Neighbours(settings)
+        stack.push_async_callback(neighbours.close)
+        requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+        letters = DeadLetters(producer, clock, PRIVACY)
 
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
@@ -75,7 +84,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             SUMMARY,
             HANDLERS,
             health,
-            KeyRing(settings.keyring),
+            KeyRing(settings.keyring, own=[internal_key(settings)]),
             Audit(producer, clock, SERVICE),
             cors=CORS,
             pool=pool,
@@ -85,6 +94,10 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             decisions=decisions,
             publications=publications,
             showings=showings,
+            requests=requests,
+            visitors=Visitors(settings, pool, hasher, clock),
+            neighbours=neighbours,
+            topics=topics.registry(),
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(
@@ -96,6 +109,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "showings": showings.run(),
                 "relay": relay.run(),
                 "signals": signals.run(),
+                "requests": requests.run(),
+                "results": results_loop(settings, pool, letters, health).run(),
                 "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),

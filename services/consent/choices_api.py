@@ -36,7 +36,7 @@ async def note_shown(request: Request[Any, Any, Any], state: State) -> None:
     body = json_object(await request.body())
     key = key_of(request, state.keyring, body)
     showings: Showings = state.showings
-    showings.note(asked_of(state.policies.current, key, body))
+    showings.note(asked_of(state.policies.current, key.source, body))
 
 
 @get(

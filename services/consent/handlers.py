@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from litestar.types import ControllerRouterHandler
 
-from services.consent import api, choices_api, policy_api
+from services.consent import api, choices_api, people_api, policy_api, privacy_api
 
-HANDLERS: list[ControllerRouterHandler] = [*api.HANDLERS, *policy_api.HANDLERS, *choices_api.HANDLERS]
+HANDLERS: list[ControllerRouterHandler] = [
+    *api.HANDLERS,
+    *policy_api.HANDLERS,
+    *choices_api.HANDLERS,
+    *people_api.HANDLERS,
+    *privacy_api.HANDLERS,
+]

@@ -13,9 +13,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.api import CORS
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
+from services.consent.flow.privacy import Requests
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.showings import Showings
 from services.consent.flow.signals import Signals, signals_loop
+from services.consent.flow.visitors import Visitors
 from services.consent.handlers import HANDLERS
 from services.kernel import codec
 from services.kernel.audit import Audit
@@ -23,12 +25,14 @@ from services.kernel.clock import Clock
 from services.kernel.events import ConsentState
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import Neighbours, internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.policy import Policies
 from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from services.kernel.topics import registry
 from tests.support.cleaner import CLEANER
 from tests.support.connecting import connected
 
@@ -57,7 +61,14 @@ async def consent(
     showings = Showings(pool, clock)
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
-    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run(), policies.run()]
+    neighbours = Neighbours(settings)
+    requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+    runs: list[Coroutine[Any, Any, None]] = [
+        decisions.run(),
+        publications.run(),
+        policies.run(),
+        requests.run(),
+    ]
     if relay:
         source = StateSource()
         runs.append(Relay(settings, "consent", pool, source, health, channel=UNPUBLISHED, sweep=sweep).run())
@@ -68,7 +79,7 @@ async def consent(
         "",
         HANDLERS,
         health,
-        KeyRing(settings.keyring),
+        KeyRing(settings.keyring, own=[internal_key(settings)]),
         Audit(producer, clock, "consent"),
         cors=CORS,
         pool=pool,
@@ -78,6 +89,10 @@ async def consent(
         decisions=decisions,
         publications=publications,
         showings=showings,
+        requests=requests,
+        visitors=Visitors(settings, pool, settings.hasher(), clock),
+        neighbours=neighbours,
+        topics=registry(),
         cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
@@ -92,6 +107,7 @@ async def consent(
             for task in tasks:
                 task.cancel()
     finally:
+        await neighbours.close()
         await producer.stop()
         await asyncio.wait_for(pool.close(), 10)
 

@@ -42,7 +42,7 @@ from services.kernel.health import Health
 from services.kernel.identifier import HASH_SIZE, Hasher
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
-from services.kernel.permission import Case, Judge, Verdict, case, moment
+from services.kernel.permission import Case, Judge, Verdict, case, erased_before, moment
 from services.kernel.policy import Basis
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
@@ -55,6 +55,8 @@ PERMITTED = "events.permitted"
 SIGNALS = "consent.signals"
 RECORDS = 5000
 """A batch: the barrier and the commit cost 5 ms, whatever it holds."""
+ERASED = ("erasure",)
+"""What stands for the purposes denied where an event is dropped because it was erased."""
 WIRE = codec.HEADER_SIZE
 _WIRES = codec.wire_headers(Event)
 _CACHED = 10_000
@@ -78,12 +80,14 @@ def gate_loop(settings: Settings, gate: Gate, health: Health) -> BatchLoop:
 class Ruling(NamedTuple):
     """What becomes of the records of one batch that bear the same identifiers and stamp, on the same basis.
 
-    ``header``: what permitted records get; None drops them. ``signals``: kinds to send once.
+    ``header``: what permitted records get; None drops them. ``signals``: kinds to send once. ``erased``: what
+    began before that time (µs) is dropped all the same.
     """
 
     header: tuple[str, bytes] | None
     denied: tuple[str, ...]
     signals: tuple[str, ...]
+    erased: int = 0
 
 
 @dataclass(slots=True)
@@ -193,6 +197,8 @@ class Gate(BaseHandler):
                     header = ruling.header
                     if header is None:
                         judged.dropped[ruling.denied, source] += 1
+                    elif begun < ruling.erased:
+                        judged.dropped[ERASED, source] += 1
                     else:
                         value = record.value
                         if value is None or value[:WIRE] not in _WIRES:
@@ -231,7 +237,8 @@ class Gate(BaseHandler):
             ruling = self._rulings[known] = _ruling(self._judge.verdict(known))
         if len(identifiers) % HASH_SIZE:
             raise BadRecord("bad_header", IDENTIFIERS)
-        return ruling
+        erased = erased_before(states)
+        return ruling._replace(erased=erased) if erased else ruling
 
     def _count(self, judged: Judged) -> None:
         permitted = sum(len(messages) for messages, _ in judged.permitted.values())

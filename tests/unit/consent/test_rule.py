@@ -7,12 +7,14 @@ from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consent.domain.rule import (
     DEFAULT,
     DENIED,
+    ERASURE,
     EVERY,
     GPC,
     Choice,
@@ -220,3 +222,18 @@ def test_a_choice_told_late_grants_nothing_that_its_person_denied_since(
         is_denied = any(model(x, purpose, [replace(row, position=0)], pairs, ()) == DENIED for row in denials)
         assert (left.get(purpose) == choice) == (choice == "deny" or not is_denied)
     assert left.keys() <= said.keys()
+
+
+@given(ledgers(), links, st.frozensets(st.sampled_from(NAMES), min_size=1))
+def test_an_erasure_cuts_those_it_names_for_good(
+    ledger: list[Decision], pairs: list[Pair], names: frozenset[bytes]
+) -> None:
+    """Whatever is linked, and whatever is decided later; as a denial it follows the links as any other."""
+    cut = Decision(0, names, {EVERY: "deny"}, ERASURE, 50, 0)
+    later = [replace(d, position=d.position + 1) for d in ledger]
+    plain = replace(cut, method="api")
+    found = effective(NAMES, [cut, *later], pairs, (), NOW)
+    expected = effective(NAMES, [plain, *later], pairs, (), NOW)
+    for name in NAMES:
+        assert found[name].erased_at == (50 if name in names else 0)
+        assert msgspec.structs.replace(found[name], erased_at=0) == expected[name]
