@@ -14,6 +14,7 @@ from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
+from services.consent.pages import HANDLERS as PAGES
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.kernel import topics
 from services.kernel.audit import Audit
@@ -69,13 +70,14 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *POLICY_HANDLERS],
+            [*HANDLERS, *POLICY_HANDLERS, *PAGES],
             health,
             KeyRing(settings.keyring),
             Audit(producer, clock, SERVICE),
             cors=CORS,
             pool=pool,
             policies=policies,
+            settings=settings,
             hasher=hasher,
             clock=clock,
             decisions=decisions,

@@ -28,7 +28,10 @@ function requestOf(request) {
   const remains = request.remains ?? [];
   $(".remains", item).hidden = remains.length === 0;
   $(".remains ul", item).replaceChildren(
-    ...remains.map((one) => element("li", text("until", { what: `${one.what} (${one.where})`, until: day(one.until) }))),
+    ...remains.map((one) => {
+      const what = `${one.what} (${one.where})`;
+      return element("li", one.until ? text("until", { what, until: day(one.until) }) : text("stays", { what }));
+    }),
   );
   return item;
 }
