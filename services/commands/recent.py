@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from services.kernel.clock import SECOND, SystemClock
+from services.kernel.policy import Policies
 from services.kernel.recent.book import ENDS
 from services.kernel.recent.following import Follower, new_book
 from services.kernel.settings import Settings
@@ -20,9 +21,11 @@ async def follow(
     settings: Settings, source: str, idle_seconds: float | None
 ) -> AsyncGenerator[dict[str, Any], None]:
     """An event of the source each time that more is known of it, as :meth:`Book.shown` shows it. Ends after
-    ``idle_seconds`` without news, never when that is None. Raises Outage."""
+    ``idle_seconds`` without news, never when that is None. Raises Outage, InvalidPolicy."""
     news: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    book = new_book(settings, SystemClock(), lambda seen: news.put_nowait(book.shown(seen)))
+    clock = SystemClock()
+    policies = Policies(settings.policy, clock)
+    book = new_book(settings, policies, clock, lambda seen: news.put_nowait(book.shown(seen)))
     book.watch(source)
     follower = Follower(settings, book)
     running = asyncio.create_task(follower.run())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hashlib
 import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
@@ -29,7 +28,7 @@ from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
 from services.kernel.identifier import Hasher, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import Outage
-from services.kernel.permission import Policy
+from services.kernel.policy import Policy
 
 ACKNOWLEDGE_SECONDS = 5.0
 """A decision that is not published by then is answered with 503; it stands, or it can be sent again."""
@@ -71,7 +70,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     """
     body = _json_object(await request.body())
     key = _key(request, state.keyring, body)
-    policy: Policy = state.policy
+    policy: Policy = state.policies.current
     try:
         decided = read(body, policy.purposes, state.cleaner)
     except Invalid as error:
@@ -113,6 +112,9 @@ async def show_decisions(
     state: State,
     identifier: FromPath[str],
     at: Annotated[str | None, QueryParameter(description="ISO 8601; what held then")] = None,
+    jurisdiction: Annotated[
+        str | None, QueryParameter(description="Where the person is: what holds there without an answer")
+    ] = None,
 ) -> dict[str, Any]:
     """What is in force for an identifier such as `user_id:42`, purpose by purpose."""
     named = _identifier(identifier)
@@ -126,8 +128,8 @@ async def show_decisions(
     else:
         now = since
         held = await in_force_at(state.pool, hasher.of(named), now)
-    policy: Policy = state.policy
-    return state_shown(named, held, now, policy.purposes, policy.default, policy.regime)
+    policy: Policy = state.policies.current
+    return state_shown(named, held, now, policy, jurisdiction)
 
 
 @get("/v1/ledger/{identifier:path}", name="ledger.read", guards=READ, security=BEARER, tags=["decisions"])
@@ -142,23 +144,7 @@ async def show_ledger(
     return {"identifier": str(named), "decisions": [row_shown(row) for row in rows]}
 
 
-@get("/v1/policy", sync_to_thread=False, tags=["decisions"])
-def show_policy(state: State) -> dict[str, Any]:
-    """The purposes in words, what holds for people who have not answered, and what GPC denies. `hash` is of
-    the texts, so that a record can say which ones a person saw."""
-    policy: Policy = state.policy
-    texts = msgspec.json.encode(policy.purposes, order="deterministic")
-    return {
-        "version": policy.version,
-        "hash": hashlib.sha256(texts).hexdigest(),
-        "regimes": {"*": policy.regime},
-        "purposes": {name: {"text": text} for name, text in policy.purposes.items()},
-        "gpc": {"denies": list(policy.gpc.denies)},
-        "grants": {"days": policy.grants.days},
-    }
-
-
-HANDLERS = [decide, show_decisions, show_ledger, show_policy]
+HANDLERS = [decide, show_decisions, show_ledger]
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
@@ -201,7 +187,7 @@ def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher:
         "origin": "api",
         "key": key.name,
         "policy_in_force": policy.version,
-        "regime": policy.regime,
+        "regime": policy.regime(policy.place_of(key.source, None)),
     }
     return Decide(
         source=key.source or f"key {key.id}",

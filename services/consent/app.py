@@ -14,6 +14,7 @@ from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
+from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -23,7 +24,8 @@ from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
-from services.kernel.permission import Judge, Policy, project
+from services.kernel.permission import Judge, project
+from services.kernel.policy import Policies
 from services.kernel.postgres import connect, migrate
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -39,7 +41,7 @@ SUMMARY = "What people decided about their data, and the gate that lets through 
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
     """The service, built and connected; its tasks are run by kernel.run."""
-    policy = Policy.load(settings.policy)
+    policies = Policies(settings.policy, clock)
     await topics.ensure(settings)
     await asyncio.to_thread(migrate, settings, SERVICE)
     async with AsyncExitStack() as stack:
@@ -52,28 +54,28 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         await view.start()
         stack.push_async_callback(view.stop)
 
-        decisions = Decisions(pool, policy, clock)
+        decisions = Decisions(pool, policies, clock)
         publications = Publications(pool)
         relay = Relay(settings, "consent", pool, StateSource(), health, channel=UNPUBLISHED)
-        signals = signals_loop(settings, Signals(settings, pool, decisions, policy), health)
+        signals = signals_loop(settings, Signals(settings, pool, decisions, policies), health)
         schedule = Schedule(settings, SERVICE, health)
         plan(schedule, decisions.lapse)
 
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
         hasher = settings.hasher()
-        gate = Gate(view, Judge(policy), hasher, producer, dead_letters, truncation, clock)
+        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock)
 
         app = create_app(
             SERVICE,
             SUMMARY,
-            HANDLERS,
+            [*HANDLERS, *POLICY_HANDLERS],
             health,
             KeyRing(settings.keyring),
             Audit(producer, clock, SERVICE),
             cors=CORS,
             pool=pool,
-            policy=policy,
+            policies=policies,
             hasher=hasher,
             clock=clock,
             decisions=decisions,
@@ -83,6 +85,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         yield Running(
             app,
             {
+                "policy": policies.run(),
                 "decisions": decisions.run(),
                 "publications": publications.run(),
                 "relay": relay.run(),

@@ -69,6 +69,8 @@ PLAN_VIOLATIONS = Counter(
 )
 MASKED = Counter("candor_masked", "Values masked at the door.", ["kind"])
 DROPPED = Counter("candor_dropped", "Events dropped for lack of consent.", ["purpose", "source"])
+POLICY_VERSION = Gauge("candor_policy_version", "Version of the policy in force.")
+POLICY_WRONG = Gauge("candor_policy_wrong", "1 while the policy file is wrong and an older one is in force.")
 CONSENT_VIEW_LAG = Gauge("candor_consent_view_lag_records", "Records the consent view has yet to read.")
 BARRIER = Histogram(
     "candor_barrier_seconds",

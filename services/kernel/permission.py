@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
-import yaml
 from msgspec import Struct
 
 from services.kernel import codec
 from services.kernel.events import ConsentState
-from services.kernel.outcome import BadRecord, CandorError
+from services.kernel.outcome import BadRecord
+from services.kernel.policy import EVERY, Basis, Policy
+from services.kernel.policy.watching import InForce
 
-EVERY = "*"
-"""Stands for every purpose, those that the policy names later included."""
 FOREVER = 1 << 62
 """The time before which a verdict holds when nothing is going to expire."""
 MAX_STAMP = 2048
@@ -27,50 +25,6 @@ MAX_STAMP = 2048
 _TIME = 8
 _FOREVER = FOREVER.to_bytes(_TIME, "big")
 _CACHED = 10_000
-
-
-class InvalidPolicy(CandorError):
-    """The policy file is wrong; the message names the place."""
-
-
-class _Gpc(Struct, frozen=True, forbid_unknown_fields=True):
-    denies: tuple[str, ...] = ()
-
-
-class _Grants(Struct, frozen=True, forbid_unknown_fields=True):
-    days: int = 180
-
-
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """The purposes with the words that people read, and the regime."""
-
-    version: int
-    regime: Literal["opt_in", "opt_out", "notice_only"]
-    purposes: dict[str, str]
-    gpc: _Gpc = _Gpc()
-    grants: _Grants = _Grants()
-
-    @classmethod
-    def load(cls, path: Path) -> Policy:
-        """Raises InvalidPolicy, naming file and place."""
-        try:
-            policy = msgspec.convert(yaml.safe_load(path.read_text()), cls)
-        except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-            raise InvalidPolicy(f"{path.name}: {error}") from error
-        if not policy.purposes:
-            raise InvalidPolicy(f"{path.name}: purposes: expected at least one")
-        for name in policy.purposes:
-            if not name or name == EVERY or "," in name:
-                raise InvalidPolicy(f"{path.name}: purposes: {name!r} can not be a purpose's name")
-        for name in policy.gpc.denies:
-            if name != EVERY and name not in policy.purposes:
-                raise InvalidPolicy(f"{path.name}: gpc.denies: {name!r} is not a purpose")
-        return policy
-
-    @property
-    def default(self) -> bool:
-        """Whether a purpose is allowed while the person has not answered."""
-        return self.regime != "opt_in"
 
 
 class Stamp(Struct, frozen=True, omit_defaults=True):
@@ -158,15 +112,16 @@ def _current(state: bytes, now: int) -> bytes:
     )
 
 
-Case: TypeAlias = tuple[bytes | None, ...]
+Case: TypeAlias = tuple[Basis, bytes | None, tuple[bytes | None, ...]]
 
 
 class Verdict(NamedTuple):
     """What may be done with an event.
 
-    ``allowed``: purposes, sorted; none means that it must be dropped. ``denied``: the others. ``split``: some
-    of its identifiers bear a denial that others lack. ``gpc_new``: it bears a GPC signal not yet on record
-    for all of its identifiers. ``until``: the verdict holds before this time (µs).
+    ``allowed``: purposes that it is for, sorted; none means that it must be dropped. ``denied``: the others that
+    it is for. ``split``: some of its identifiers bear a denial that others lack, of whatever purpose.
+    ``gpc_new``: it bears a GPC signal not yet on record for all of its identifiers. ``until``: the verdict
+    holds before this time (µs).
     """
 
     allowed: tuple[str, ...]
@@ -176,22 +131,20 @@ class Verdict(NamedTuple):
     until: int
 
 
-def case(states: Iterable[bytes | None], stamp: bytes | None, now: bytes) -> Case:
+def case(states: Iterable[bytes | None], stamp: bytes | None, now: bytes, basis: Basis) -> Case:
     """What a verdict depends on: for the gate, which caches by it what it makes of a verdict. ``now`` is a
     :func:`moment`. Takes 0.6 µs for two identifiers. Raises BadRecord for a stamp of more than MAX_STAMP."""
     if stamp is not None and len(stamp) > MAX_STAMP:
         raise BadRecord("bad_header", "stamp")
-    return (
-        stamp,
-        *[
-            None
-            if state is None
-            else state[_TIME:]
-            if state[:_TIME] > now
-            else _current(state, int.from_bytes(now, "big"))[_TIME:]
-            for state in states
-        ],
-    )
+    bodies = [
+        None
+        if state is None
+        else state[_TIME:]
+        if state[:_TIME] > now
+        else _current(state, int.from_bytes(now, "big"))[_TIME:]
+        for state in states
+    ]
+    return basis, stamp, tuple(bodies)
 
 
 def moment(now: int) -> bytes:
@@ -200,14 +153,22 @@ def moment(now: int) -> bytes:
 
 
 class Judge:
-    """Judges by one policy. Verdicts are cached by what they depend on, so most cost a dictionary look-up."""
+    """Judges by the policy in force. Verdicts are cached by what they depend on, so most cost a dictionary
+    look-up; of bases there are few, whatever places and names events bear."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._purposes = tuple(sorted(policy.purposes))
+    def __init__(self, policies: InForce) -> None:
+        self._policies = policies
+        self._judged_by = policies.current
         self._cache: dict[Case, Verdict] = {}
 
-    def judge(self, states: Iterable[bytes | None], stamp: bytes | None, now: int) -> Verdict:
+    @property
+    def policy(self) -> Policy:
+        """The one that the next verdict goes by; from it come the bases to judge on."""
+        return self._policies.current
+
+    def judge(
+        self, states: Iterable[bytes | None], stamp: bytes | None, now: int, basis: Basis
+    ) -> Verdict:
         """``states``: what the view holds for every identifier of the event (or profile); ``stamp``: the
         event's STAMP header. A purpose is allowed when every identifier allows it.
 
@@ -215,34 +176,41 @@ class Judge:
         """
         current = [None if state is None else _current(state, now) for state in states]
         first = min((state[:_TIME] for state in current if state is not None), default=_FOREVER)
-        verdict = self.verdict((stamp, *[state and state[_TIME:] for state in current]))
+        verdict = self.verdict((basis, stamp, tuple([state and state[_TIME:] for state in current])))
         return verdict._replace(until=int.from_bytes(first, "big"))
 
     def verdict(self, case: Case) -> Verdict:
         """The verdict on a :func:`case`, all but its ``until``. Raises BadRecord as :meth:`judge` does."""
+        if self._judged_by is not self._policies.current:
+            self._judged_by = self._policies.current
+            self._cache.clear()
         verdict = self._cache.get(case)
         if verdict is None:
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
-            verdict = self._cache[case] = self._judge(case[1:], case[0])
+            verdict = self._cache[case] = _judge(self._judged_by, *case)
         return verdict
 
-    def _judge(self, bodies: tuple[bytes | None, ...], stamp: bytes | None) -> Verdict:
-        own = Stamp.from_header(stamp) if stamp is not None else Stamp()
-        answered = [_UNANSWERED if body is None else _decoder.decode(body) for body in bodies]
-        gpc_new = own.gpc and not all(answers.gpc for answers in answered)
-        refused = {*own.denied, *(self._policy.gpc.denies if gpc_new else ())}
-        allowed = []
-        split = False
-        for purpose in self._purposes:
-            given = {answers.of(purpose) for answers in answered} or {None}
-            split |= False in given and len(given) > 1
-            if (
-                False not in given
-                and (None not in given or self._policy.default)
-                and refused.isdisjoint((purpose, EVERY))
-                and (own.allowed is None or purpose in own.allowed)
-            ):
-                allowed.append(purpose)
-        denied = tuple(purpose for purpose in self._purposes if purpose not in allowed)
-        return Verdict(tuple(allowed), denied, split, gpc_new, FOREVER)
+
+def _judge(
+    policy: Policy, basis: Basis, stamp: bytes | None, bodies: tuple[bytes | None, ...]
+) -> Verdict:
+    own = Stamp.from_header(stamp) if stamp is not None else Stamp()
+    answered = [_UNANSWERED if body is None else _decoder.decode(body) for body in bodies]
+    gpc_new = own.gpc and not all(answers.gpc for answers in answered)
+    refused = {*own.denied, *(policy.gpc.denies if gpc_new else ())}
+    allowed = []
+    split = False
+    for purpose in policy.purposes:
+        given = {answers.of(purpose) for answers in answered} or {None}
+        split |= False in given and len(given) > 1
+        if (
+            purpose in basis.purposes
+            and False not in given
+            and (None not in given or basis.default)
+            and refused.isdisjoint((purpose, EVERY))
+            and (own.allowed is None or purpose in own.allowed)
+        ):
+            allowed.append(purpose)
+    denied = tuple(purpose for purpose in basis.purposes if purpose not in allowed)
+    return Verdict(tuple(sorted(allowed)), denied, split, gpc_new, FOREVER)

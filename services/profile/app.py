@@ -14,7 +14,8 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
-from services.kernel.permission import Judge, Policy, project
+from services.kernel.permission import Judge, project
+from services.kernel.policy import Policies
 from services.kernel.postgres import connect, migrate
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -48,7 +49,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         view = View(settings, "consent.state", settings.home / "profile" / "consent", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
-        judge = Judge(Policy.load(settings.policy))
+        policies = Policies(settings.policy, clock)
+        judge = Judge(policies)
         dead_letters = DeadLetters(producer, clock, STAGE)
         control = Control(pool, clock)
         await control.run_once()
@@ -87,6 +89,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         yield Running(
             app,
             {
+                "policy": policies.run(),
                 "events": events.run(),
                 "decisions": decisions.run(),
                 "records": records.run(),

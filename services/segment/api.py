@@ -80,7 +80,7 @@ async def put_segment(
     catalogs: CatalogStore = state.catalogs
     clock: Clock = state.clock
     try:
-        definition = read_definition(key, data, state.purposes)
+        definition = read_definition(key, data, state.policies.current.purposes)
     except InvalidRule as error:
         errors = [{"place": problem.place, "message": problem.message} for problem in error.problems]
         raise Problem(400, "Not a segment", str(error), errors=errors) from None

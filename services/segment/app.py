@@ -13,7 +13,7 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
-from services.kernel.permission import Policy
+from services.kernel.policy import Policies
 from services.kernel.postgres import connect, migrate
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -38,7 +38,7 @@ SUMMARY = (
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
     """The service, ready to run; closes its connections at the end."""
-    policy = Policy.load(settings.policy)
+    policies = Policies(settings.policy, clock)
     await asyncio.to_thread(migrate, settings, SERVICE)
     pool = await connect(settings, SERVICE, size=12)
     producer = BatchProducer(settings, f"candor-{SERVICE}")
@@ -66,11 +66,12 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             streaming=streaming,
             clock=clock,
             hasher=settings.hasher(),
-            purposes=list(policy.purposes),
+            policies=policies,
         )
         yield Running(
             app,
             {
+                "policy": policies.run(),
                 "loop": loop.run(),
                 "transitions relay": transitions.run(),
                 "definitions relay": definitions.run(),

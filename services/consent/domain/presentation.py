@@ -12,6 +12,8 @@ from services.consent.domain.ledger import Row, Terms, read_terms
 from services.consent.domain.rule import DEFAULT, DENIED, answer
 from services.kernel.events import ConsentState
 from services.kernel.identifier import Identifier
+from services.kernel.policy import Policy
+from services.kernel.policy.model import Place
 
 
 def time_shown(time: int) -> str:
@@ -20,11 +22,12 @@ def time_shown(time: int) -> str:
 
 
 def state_shown(
-    identifier: Identifier, state: ConsentState, now: int, known: Iterable[str], default: bool, regime: str
+    identifier: Identifier, state: ConsentState, now: int, policy: Policy, place: Place | None
 ) -> dict[str, Any]:
-    """What holds for an identifier at that time, for each of the policy's ``known`` purposes."""
+    """What holds for an identifier at that time, for each of the policy's purposes."""
+    default, regime = policy.default(place), policy.regime(place)
     purposes = {}
-    for purpose in known:
+    for purpose in policy.purposes:
         verdict = answer(state, purpose, now)
         shown: dict[str, Any] = {"allowed": default, "because": f"default ({regime})"}
         if verdict == DENIED:

@@ -27,7 +27,7 @@ from services.kernel import codec
 from services.kernel.clock import DAY, Clock
 from services.kernel.events import ConsentState
 from services.kernel.outcome import Outage
-from services.kernel.permission import Policy
+from services.kernel.policy.watching import InForce
 from services.kernel.postgres import OUTAGES, RETRY, Connection, Pool
 from services.kernel.relay import notify
 
@@ -54,9 +54,9 @@ class _Submission:
 class Decisions:
     """Commits changes in the order in which they are submitted, while :meth:`run` runs."""
 
-    def __init__(self, pool: Pool, policy: Policy, clock: Clock) -> None:
+    def __init__(self, pool: Pool, policies: InForce, clock: Clock) -> None:
         self._pool = pool
-        self._policy = policy
+        self._policies = policies
         self._clock = clock
         self._queue: deque[_Submission] = deque()
         self._submitted = asyncio.Event()
@@ -217,7 +217,7 @@ class Decisions:
             purposes=change.purposes,
             method=change.method,
             decided_at=decided_at,
-            expires_at=decided_at + self._policy.grants.days * DAY if grants else 0,
+            expires_at=decided_at + self._policies.current.grants.days * DAY if grants else 0,
         )
 
 

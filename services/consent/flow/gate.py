@@ -26,12 +26,13 @@ from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.events import ConsentSignal, Event
 from services.kernel.handler import BaseHandler, Batch, Record
-from services.kernel.headers import IDENTIFIERS, PURPOSES, SOURCE, STAMP, STARTED
+from services.kernel.headers import EVENT, IDENTIFIERS, PLACE, PURPOSES, SOURCE, STAMP, STARTED
 from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.permission import Case, Judge, Verdict, case, moment
+from services.kernel.policy import Basis
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.view import View
@@ -65,7 +66,7 @@ def gate_loop(settings: Settings, gate: Gate, health: Health) -> BatchLoop:
 
 
 class Ruling(NamedTuple):
-    """What becomes of the records of one batch that bear the same identifiers and stamp.
+    """What becomes of the records of one batch that bear the same identifiers and stamp, on the same basis.
 
     ``header``: what permitted records get; None drops them. ``signals``: kinds to send once.
     """
@@ -111,7 +112,9 @@ class Gate(BaseHandler):
         self._producer = producer
         self._dead_letters = dead_letters
         self._clock = clock
+        self._judged_by = judge.policy
         self._rulings: dict[Case, Ruling] = {}
+        self._bases: dict[tuple[bytes, bytes | None, bytes | None], Basis] = {}
 
     async def assigned(self, partitions: set[TopicPartition]) -> Mapping[TopicPartition, int]:
         self.truncation.assigned(partitions)
@@ -136,7 +139,12 @@ class Gate(BaseHandler):
         self.truncation.committed(offsets)
 
     def judge(self, batch: Batch, get: Get) -> Judged:
-        """Decide on every record; ``get`` is the view's state of an identifier hash."""
+        """Decide on every record by the policy in force; ``get`` is the view's state of an identifier hash."""
+        if self._judged_by is not self._judge.policy:
+            self._judged_by = self._judge.policy
+            self._rulings.clear()
+            self._bases.clear()
+        bases = self._bases
         now = moment(self._clock.now())
         rulings: dict[object, Ruling] = {}
         judged = Judged()
@@ -153,10 +161,14 @@ class Gate(BaseHandler):
                         raise BadRecord("bad_header", "source, started or the key")
                     begun = int(started)
                     stamp = found.get(STAMP)
-                    same = identifiers if stamp is None else (identifiers, stamp)
+                    named = source, found.get(EVENT), found.get(PLACE)
+                    basis = bases.get(named)
+                    if basis is None:
+                        basis = self._basis(*named)
+                    same = identifiers, stamp, basis
                     ruling = rulings.get(same)
                     if ruling is None:
-                        ruling = rulings[same] = self._rule(identifiers, stamp, get, now)
+                        ruling = rulings[same] = self._rule(identifiers, stamp, get, now, basis)
                         if ruling.signals:
                             judged.signals += [(kind, record) for kind in ruling.signals]
                     header = ruling.header
@@ -176,9 +188,23 @@ class Gate(BaseHandler):
                 judged.permitted[tp.partition] = permitted, size
         return judged
 
-    def _rule(self, identifiers: bytes, stamp: bytes | None, get: Get, now: bytes) -> Ruling:
+    def _basis(self, source: bytes, event: bytes | None, place: bytes | None) -> Basis:
+        """Senders choose the place, so what is remembered is bounded."""
+        if len(self._bases) >= _CACHED:
+            self._bases.clear()
+        basis = self._judged_by.basis(
+            source.decode("utf-8", "replace"),
+            None if event is None else event.decode("utf-8", "replace"),
+            None if place is None else place.decode("utf-8", "replace"),
+        )
+        self._bases[source, event, place] = basis
+        return basis
+
+    def _rule(
+        self, identifiers: bytes, stamp: bytes | None, get: Get, now: bytes, basis: Basis
+    ) -> Ruling:
         states = [get(identifiers[i : i + HASH_SIZE]) for i in range(0, len(identifiers), HASH_SIZE)]
-        known = case(states, stamp, now)
+        known = case(states, stamp, now, basis)
         ruling = self._rulings.get(known)
         if ruling is None:
             if len(self._rulings) >= _CACHED:

@@ -20,7 +20,7 @@ from services.kernel.handler import BaseHandler, Batch, PartitionStopped, Record
 from services.kernel.health import Health
 from services.kernel.identifier import HASH_SIZE, join
 from services.kernel.outcome import BadRecord, Dead
-from services.kernel.permission import Policy
+from services.kernel.policy.watching import InForce
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
 
@@ -40,11 +40,11 @@ def signals_loop(settings: Settings, signals: Signals, health: Health) -> BatchL
 class Signals(BaseHandler):
     """Applies consent.signals and identity.links, in any order, any number of times."""
 
-    def __init__(self, settings: Settings, pool: Pool, decisions: Decisions, policy: Policy) -> None:
+    def __init__(self, settings: Settings, pool: Pool, decisions: Decisions, policies: InForce) -> None:
         self._signals = settings.topic(SIGNALS)
         self._pool = pool
         self._decisions = decisions
-        self._gpc_denies = policy.gpc.denies
+        self._policies = policies
 
     async def handle(self, batch: Batch) -> int:
         records = [record for records in batch.values() for record in records]
@@ -83,7 +83,7 @@ class Signals(BaseHandler):
             source=f"gpc {signal.source}",
             id=f"{signal.message_id} {named}",
             identifiers=identifiers,
-            purposes=dict.fromkeys(self._gpc_denies, "deny"),
+            purposes=dict.fromkeys(self._policies.current.gpc.denies, "deny"),
             method=GPC,
             record=b"{}",
         )

@@ -8,7 +8,7 @@ At the gate it is ``permitted``, ``dropped`` or ``dead``; at profile ``applied``
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from services.kernel.clock import Clock
 from services.kernel.deadletter import PLAN_REPORTED
 from services.kernel.events import DeadLetter
 from services.kernel.outcome import BadRecord
+from services.kernel.policy.model import catalog_name
+from services.kernel.policy.watching import InForce
 from services.kernel.recent.naming import Named, of_call, of_event, started_of
 
 MAX_SOURCES = 50
@@ -70,19 +72,19 @@ class _Source:
 class Book:
     """Recent events of the sources that are watched, at most MAX_SOURCES, each with its MAX_EVENTS newest.
 
-    ``topics``: the cluster's names of events.collected and events.permitted. ``purposes``: those of the
-    policy, all of which a dropped event was denied. ``changed`` hears of every event whenever more is known.
+    ``topics``: the cluster's names of events.collected and events.permitted. ``policies``: what an event is for,
+    all of which a dropped one was denied. ``changed`` hears of every event whenever more is known.
     """
 
     def __init__(
         self,
         topics: tuple[str, str],
-        purposes: Sequence[str],
+        policies: InForce,
         clock: Clock,
         changed: Callable[[Seen], None] = lambda _: None,
     ) -> None:
         self._collected_topic, self._permitted_topic = topics
-        self._purposes = list(purposes)
+        self._policies = policies
         self._clock = clock
         self._changed = changed
         self._sources: OrderedDict[str, _Source] = OrderedDict()
@@ -198,7 +200,7 @@ class Book:
         if seen.permitted is not None and GATE in stages:
             stages[GATE]["allowed"] = list(seen.purposes)
         elif GATE in stages and stages[GATE]["outcome"] == "dropped":
-            stages[GATE]["denied"] = self._purposes
+            stages[GATE]["denied"] = self._purposes(seen)
         shown = {
             "message_id": seen.named.message_id,
             "type": seen.named.type,
@@ -209,6 +211,10 @@ class Book:
             "stages": stages,
         }
         return shown if seen.reason is None else {**shown, "reason": seen.reason, "detail": seen.detail}
+
+    def _purposes(self, seen: Seen) -> list[str]:
+        name = catalog_name(seen.named.type or "", seen.named.event)
+        return sorted(self._policies.current.purposes_of(seen.source, name))
 
     # --- how it is put together ---------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from services.kernel import deadletter, topics
 from services.kernel.clock import Clock
 from services.kernel.closing import close
 from services.kernel.outcome import Outage
-from services.kernel.permission import Policy
+from services.kernel.policy.watching import InForce
 from services.kernel.recent.book import Book, Seen
 from services.kernel.settings import Settings
 
@@ -37,10 +37,11 @@ _COMMITS_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
-def new_book(settings: Settings, clock: Clock, changed: Callable[[Seen], None] = lambda _: None) -> Book:
-    """A book for the topics and the policy of these settings. Raises InvalidPolicy."""
-    purposes = sorted(Policy.load(settings.policy).purposes)
-    return Book((settings.topic(COLLECTED), settings.topic(PERMITTED)), purposes, clock, changed)
+def new_book(
+    settings: Settings, policies: InForce, clock: Clock, changed: Callable[[Seen], None] = lambda _: None
+) -> Book:
+    """A book for the topics of these settings."""
+    return Book((settings.topic(COLLECTED), settings.topic(PERMITTED)), policies, clock, changed)
 
 
 class Follower:
@@ -134,8 +135,11 @@ class Recent:
     """Answers what became of a source's events. Follows from the first question on until none has come for
     ``idle_seconds``; what came before the first one for a source is not known."""
 
-    def __init__(self, settings: Settings, clock: Clock, *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, settings: Settings, policies: InForce, clock: Clock, *, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self._settings = settings
+        self._policies = policies
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._book: Book | None = None
@@ -149,7 +153,7 @@ class Recent:
 
     async def of(self, source: str) -> dict[str, Any]:
         """``since``: the time from which on nothing is left out, µs. ``events``: as :meth:`Book.recent` shows
-        them, the newest first. Raises Outage while Kafka does not answer, InvalidPolicy."""
+        them, the newest first. Raises Outage while Kafka does not answer."""
         self._asked = asyncio.get_running_loop().time()
         async with self._starting:
             book = self._book or await self._start()
@@ -163,7 +167,7 @@ class Recent:
             await asyncio.wait({self._task})
 
     async def _start(self) -> Book:
-        book = new_book(self._settings, self._clock)
+        book = new_book(self._settings, self._policies, self._clock)
         follower = Follower(self._settings, book)
         self._task = asyncio.create_task(self._run(follower))
         ready = asyncio.create_task(follower.following.wait())
