@@ -16,6 +16,7 @@ from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.pages import HANDLERS as PAGES
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
+from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -70,7 +71,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *POLICY_HANDLERS, *PAGES],
+            [*HANDLERS, *POLICY_HANDLERS, *TAG_HANDLERS, *PAGES],
             health,
             KeyRing(settings.keyring),
             Audit(producer, clock, SERVICE),

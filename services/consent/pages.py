@@ -17,7 +17,6 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
-from markupsafe import Markup, escape
 
 from services.consent.domain.page import fill, period, preferred
 from services.consent.domain.policy_shown import catalog_shown, policy_shown
@@ -46,12 +45,6 @@ TEXTS: Mapping[str, dict[str, Any]] = {
 """By language: its name, the texts of the pages and those of the script."""
 ASSETS = {path.name: path for path in FOLDER.iterdir() if path.suffix in MEDIA}
 
-def _linked(contact: str) -> Markup:
-    """A contact as HTML: addresses of mail and of the web can be followed."""
-    address = contact if contact.startswith("https://") else f"mailto:{contact}" if "@" in contact else None
-    return Markup('<a href="{}">{}</a>').format(address, contact) if address else escape(contact)
-
-
 _templates = Environment(
     loader=FileSystemLoader(FOLDER),
     autoescape=True,
@@ -59,7 +52,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {"fill": fill, "linked": _linked}
+_templates.filters["fill"] = fill
 
 Language = Annotated[str | None, QueryParameter(description="BCP 47, else as Accept-Language has it")]
 

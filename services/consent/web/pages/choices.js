@@ -77,10 +77,14 @@ function purposesOf(purposes, names) {
   return parts.map(([name, some]) => text(name, { purposes: list(some) })).join(" · ");
 }
 
+// Letters alone: among digits there may be what looks like a card number, and such an id is refused.
+const letters = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => String.fromCharCode(97 + (byte & 15))).join("");
+
 /** The decision to post for these purposes, `{id: "grant" | "deny"}`, with what the person saw. */
 export function decisionOf(me, policy, purposes, method) {
   return {
-    id: crypto.randomUUID(),
+    id: letters(),
     identifiers: me.identifiers,
     purposes,
     method,

@@ -47,9 +47,9 @@ function rowOf(value, names, correct) {
   row.append(
     what,
     shown,
-    element("td", value.source ?? "–", "note"),
-    element("td", value.time ? moment(value.time) : "–", "note"),
-    element("td", list(purposes), "note"),
+    noteOf("source", value.source ?? "–"),
+    noteOf("when", value.time ? moment(value.time) : "–"),
+    noteOf("purpose", list(purposes)),
   );
   if (value.what.startsWith(TRAIT) && typeof value.value !== "object") {
     const name = value.what.slice(TRAIT.length);
@@ -59,6 +59,13 @@ function rowOf(value, names, correct) {
     shown.append(" ", button);
   }
   return row;
+}
+
+/** A cell that says on a narrow screen, which has no head, what it is. */
+function noteOf(column, content) {
+  const cell = element("td", content, "note");
+  cell.dataset.label = text(column);
+  return cell;
 }
 
 /** A value so that no JSON has to be read. */

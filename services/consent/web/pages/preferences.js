@@ -171,8 +171,7 @@ function problem(name, seconds) {
   const section = $("#problem");
   $("h2", section).textContent = text(name);
   $("p", section).textContent = text(`${name}_lead`, { seconds });
-  const contact = $(".contact", section);
-  if (contact) contact.hidden = name !== "wrong";
+  $(".contact", section).hidden = name !== "wrong";
   $(".retry", section).hidden = name !== "away";
   section.hidden = false;
   say("");
