@@ -15,6 +15,7 @@ from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, 
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.pages import HANDLERS as PAGES
+from services.consent.flow.unlisted import Search
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.kernel import topics
@@ -66,7 +67,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
         hasher = settings.hasher()
-        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock)
+        search = Search(pool, policies, clock)
+        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock, search.offer)
 
         app = create_app(
             SERVICE,
@@ -96,6 +98,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),
+                "unlisted": search.run(),
                 "truncation": truncation.run(),
                 "view": _follow(view),
             },

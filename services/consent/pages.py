@@ -20,9 +20,11 @@ from litestar.params import FromPath, QueryParameter
 
 from services.consent.domain.page import fill, period, preferred
 from services.consent.domain.policy_shown import catalog_shown, policy_shown
+from services.consent.flow.unlisted import KEPT, unlisted_since
+from services.kernel.clock import Clock
 from services.kernel.http import Problem
 from services.kernel.policy import Policy
-from services.kernel.policy.model import is_place
+from services.kernel.policy.model import Place, is_place
 from services.kernel.settings import Settings
 
 FOLDER = Path(__file__).parent / "web" / "pages"
@@ -57,8 +59,8 @@ _templates.filters["fill"] = fill
 Language = Annotated[str | None, QueryParameter(description="BCP 47, else as Accept-Language has it")]
 
 
-@get("/transparency", tags=["pages"], media_type="text/html", sync_to_thread=False)
-def show_transparency(
+@get("/transparency", tags=["pages"], media_type="text/html")
+async def show_transparency(
     request: Request[Any, Any, Any],
     state: State,
     language: Language = None,
@@ -67,7 +69,12 @@ def show_transparency(
     """What is collected, why, for how long and who gets it, for people to read."""
     if jurisdiction is not None and not is_place(jurisdiction):
         raise Problem(400, "Bad request", "jurisdiction: expected a country such as DE, or US-CA")
-    return _page("transparency", request, state.policies.current, language, jurisdiction)
+    policy: Policy = state.policies.current
+    clock: Clock = state.clock
+    reader = _reader(request, policy, language)
+    seen = await unlisted_since(state.pool, clock.now() - KEPT)
+    catalog = catalog_shown(policy, policy.language(reader), seen)
+    return _page("transparency", policy, reader, jurisdiction, catalog=catalog)
 
 
 @get("/preferences", tags=["pages"], media_type="text/html", sync_to_thread=False)
@@ -75,7 +82,8 @@ def show_preferences(
     request: Request[Any, Any, Any], state: State, language: Language = None
 ) -> Response[str]:
     """A person's choices, receipts, data and requests. Opened with `#visitor=…` or `#link=…`."""
-    return _page("preferences", request, state.policies.current, language, None)
+    policy: Policy = state.policies.current
+    return _page("preferences", policy, _reader(request, policy, language), None)
 
 
 @get("/pages/{name:str}", include_in_schema=False)
@@ -92,29 +100,30 @@ async def show_asset(state: State, name: FromPath[str]) -> Response[bytes]:
 HANDLERS: list[HTTPRouteHandler] = [show_transparency, show_preferences, show_asset]
 
 
-def _page(
-    name: str,
-    request: Request[Any, Any, Any],
-    policy: Policy,
-    wanted: str | None,
-    place: str | None,
-) -> Response[str]:
-    """The page in the best language that both it and the policy have texts in."""
-    known = [language for language in TEXTS if language in policy.texts] or ["en"]
-    language = preferred(wanted, request.headers.get("accept-language", ""), known)
+def _reader(request: Request[Any, Any, Any], policy: Policy, wanted: str | None) -> str:
+    """The best language for whoever asks of those that both the pages and the policy have texts in."""
+    return preferred(wanted, request.headers.get("accept-language", ""), _languages(policy))
+
+
+def _languages(policy: Policy) -> list[str]:
+    """The policy's in its order, as its first one is that of those who read none of the others."""
+    return [language for language in policy.texts if language in TEXTS] or [next(iter(TEXTS))]
+
+
+def _page(name: str, policy: Policy, language: str, place: Place | None, **more: Any) -> Response[str]:
     texts = TEXTS[language]
     shown = policy_shown(policy, policy.language(language), place)
     html = _templates.get_template(f"{name}.html").render(
         here=name,
         language=language,
         direction=shown["direction"],
-        languages={code: TEXTS[code]["name"] for code in known},
+        languages={code: TEXTS[code]["name"] for code in _languages(policy)},
         t=texts["page"],
         script=texts["script"],
         policy=shown,
         controller=shown["controller"],
         purposes={purpose["id"]: purpose["name"] for purpose in shown["purposes"]},
-        catalog=catalog_shown(policy, policy.language(language), []),
         period=lambda days: period(days, texts["page"]),
+        **more,
     )
     return Response(html, media_type="text/html", headers=HTML_HEADERS)
