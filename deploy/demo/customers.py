@@ -1,4 +1,4 @@
-"""What a shop's server tells the consent service of those who log in, and asks for them, with its secret key."""
+"""What a shop's server tells the consent service of those who log in, and asks for them, with a server key."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Customers:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def pass_on(self, user_id: str, choice: Mapping[str, Any]) -> None:
-        """Make the choice that a visitor made in this browser (`candor.choice()`) hold for the account too, where
-        a yes for the browser says nothing. Returns once no later event of theirs can get past it.
+        """Make the choice that a visitor made in this browser (`candor.choice()`) hold for the account too,
+        of which a yes for the browser says nothing. Returns once no later event of theirs can get past it.
 
         A yes is not passed on when the account has decided since; a no always is. The same choice counts once
         for an account, however often they log in. Raises Unavailable.

@@ -20,8 +20,8 @@ class Memberships:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def follow(self, segment: str, anonymous_id: str) -> AsyncIterator[dict[str, Any]]:
-        """``{"member", "name"}`` now, and again after each transition of the visitor. Ends with the stream; nothing
-        comes while there is no such segment."""
+        """``{"member", "name"}`` now, and again after each transition of the visitor. Ends with the stream;
+        nothing comes while there is no such segment."""
         async with self._get(f"/v1/segments/{segment}/stream", timeout=_NO_TIMEOUT) as stream:
             if not stream.ok:
                 return

@@ -39,8 +39,8 @@ class NotPlayed(CandorError):
 def main(settings: Settings, keys: Mapping[str, str], began: float, shop: str | None) -> bool:
     """Play the shop and print the account; whether every check held.
 
-    ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic; ``shop``:
-    address of the one that can be visited.
+    ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic;
+    ``shop``: address of the one that can be visited.
     Raises CandorError when it could not be played to the end.
     """
     console = Console(highlight=False, soft_wrap=True)

@@ -105,8 +105,8 @@ class Storefront:
         return answer
 
     async def my_data(self, request: web.Request) -> web.Response:
-        """On to the page of the customer's own data, through a link made for them; who is not logged in goes to
-        log in."""
+        """On to the page of the customer's own data, through a link made for them; who is not logged in goes
+        to log in."""
         customer = self._sessions.get(request.cookies.get(COOKIE, ""))
         if customer is None:
             raise web.HTTPSeeOther("/account.html")

@@ -14,8 +14,8 @@ from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
-from services.consent.pages import HANDLERS as PAGES
 from services.consent.flow.unlisted import Search
+from services.consent.pages import HANDLERS as PAGES
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.kernel import topics
