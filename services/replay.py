@@ -19,6 +19,7 @@ from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
+from services.kernel.policy import Policy, load
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.tail import held
@@ -105,12 +106,13 @@ async def replay(settings: Settings, choice: Choice, *, dry_run: bool) -> Outcom
     waiting: list[tuple[Kept, Message]] = []
     hasher = settings.hasher()
     cleaner = Cleaner(Rules.load(settings.ingest_rules))
+    policy = load(settings.policy)
     producer = BatchProducer(settings, "candor-replay")
     await producer.start()
     try:
         async for kept, _ in chosen(settings, choice):
             try:
-                waiting.append((kept, message(kept, hasher, cleaner)))
+                waiting.append((kept, message(kept, hasher, cleaner, policy)))
             except BadRecord as error:
                 outcome.refused.append((kept, error))
             if len(waiting) == _AT_ONCE:
@@ -130,7 +132,7 @@ async def _write(
     waiting.clear()
 
 
-def message(kept: Kept, hasher: Hasher, cleaner: Cleaner) -> Message:
+def message(kept: Kept, hasher: Hasher, cleaner: Cleaner, policy: Policy) -> Message:
     """The record that replays a letter: of ingest the call collected again, else the original record.
 
     Raises BadRecord where it can't be replayed.
@@ -141,7 +143,7 @@ def message(kept: Kept, hasher: Hasher, cleaner: Cleaner) -> Message:
     if not kept.letter.headers:
         raise BadRecord("no_headers", "the record had no headers, or an older version kept none")
     if value.step == "ingest":
-        found = recollected(kept.letter, kept.place, hasher, cleaner)
+        found = recollected(kept.letter, kept.place, hasher, cleaner, policy)
         first = f"{TOPIC}:{kept.place}"
     else:
         found = _original(kept.letter)

@@ -14,6 +14,7 @@ from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
+from services.consent.flow.unlisted import Search
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.kernel import topics
@@ -65,7 +66,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
         hasher = settings.hasher()
-        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock)
+        search = Search(pool, policies, clock)
+        gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock, search.offer)
 
         app = create_app(
             SERVICE,
@@ -94,6 +96,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),
+                "unlisted": search.run(),
                 "truncation": truncation.run(),
                 "view": _follow(view),
             },

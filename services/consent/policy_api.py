@@ -10,6 +10,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
 from services.consent.domain.policy_shown import catalog_shown, policy_shown
+from services.consent.flow.unlisted import KEPT, unlisted_since
+from services.kernel.clock import Clock
 from services.kernel.http import Problem
 from services.kernel.keys import KeyRing
 from services.kernel.policy import Policy
@@ -33,8 +35,8 @@ def show_policy(
         str | None, QueryParameter(name="writeKey", description="Its source's jurisdiction is the default")
     ] = None,
 ) -> Response[dict[str, Any]]:
-    """What a person there is asked, in words, and what holds until they answer. `text_hash` is of what they can
-    read, so that a record can say it; `hash` is of all that anybody is asked or told."""
+    """What a person there is asked, in words, and what holds until they answer. `text_hash` is of what they
+    can read, so that a record can say it; `hash` is of all that anybody is asked or told."""
     policy: Policy = state.policies.current
     keyring: KeyRing = state.keyring
     if jurisdiction is not None and not is_place(jurisdiction):
@@ -49,7 +51,9 @@ async def show_catalog(state: State, language: Language = None) -> Response[dict
     """What is collected of people: each event and trait with why, for what, how long, and who gets it.
     `unlisted`: what was seen and does not stand there."""
     policy: Policy = state.policies.current
-    return Response(catalog_shown(policy, policy.language(language), []), headers=CACHED)
+    clock: Clock = state.clock
+    seen = await unlisted_since(state.pool, clock.now() - KEPT)
+    return Response(catalog_shown(policy, policy.language(language), seen), headers=CACHED)
 
 
 HANDLERS: list[HTTPRouteHandler] = [show_policy, show_catalog]

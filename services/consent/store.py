@@ -9,6 +9,7 @@ from typing import NamedTuple
 from services.consent.domain import audit
 from services.consent.domain.ledger import Head, Row, Terms, decision, hashes, read_terms
 from services.consent.domain.rule import Decision, Pair
+from services.consent.domain.unlisted import Unlisted
 from services.kernel.postgres import Connection, Queries
 
 QUERIES = Queries(Path(__file__).with_name("store.sql"))
@@ -218,3 +219,21 @@ def _both_ways(pairs: Iterable[Pair]) -> list[Pair]:
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
     """The rows as parallel arrays."""
     return [[row[column] for row in rows] for column in range(width)]
+
+
+# --- what the catalog lacks --------------------------------------------------------------------------
+
+
+async def note_unlisted(
+    connection: Connection, found: Sequence[Unlisted], now: int, *, forget_before: int, most: int
+) -> None:
+    """Note that these were seen now. Of a source the ``most`` that were seen first are kept, and none that
+    was last seen before ``forget_before``."""
+    await connection.execute(QUERIES.note_unlisted, *_columns(found, 4), now)
+    await connection.execute(QUERIES.trim_unlisted, forget_before, most)
+
+
+async def read_unlisted(connection: Connection, since: int) -> dict[Unlisted, tuple[int, int]]:
+    """What was seen since then: first and last time."""
+    rows = await connection.fetch(QUERIES.unlisted, since)
+    return {Unlisted(*row[:4]): (row[4], row[5]) for row in rows}

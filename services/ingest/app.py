@@ -21,6 +21,7 @@ from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
+from services.kernel.policy import Policies
 from services.kernel.produce import BatchProducer
 from services.kernel.recent.following import Recent
 from services.kernel.run import Running
@@ -32,8 +33,9 @@ SUMMARY = "Takes events as Segment's SDKs send them. What is answered with 200 i
 @asynccontextmanager
 async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterator[Running]:
     """The service, connected; its tasks are run by kernel.run. Raises InvalidRules,
-    InvalidPlan, and Outage while Kafka does not answer."""
+    InvalidPolicy, InvalidPlan, and Outage while Kafka does not answer."""
     rules = Rules.load(settings.ingest_rules)
+    policies = Policies(settings.policy, clock)
     await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
@@ -41,7 +43,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         keyring = KeyRing(settings.keyring)
         audit = Audit(producer, clock, "ingest")
         outages = Outages(producer, health)
-        recent = Recent(settings, clock)
+        recent = Recent(settings, policies, clock)
         rest = create_app(
             "ingest",
             SUMMARY,
@@ -53,9 +55,11 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             recent=recent,
         )
         describe(rest)
-        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), Plans(settings.plan), clock)
+        plans = Plans(settings.plan)
+        flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), plans, policies, clock)
+        tasks = {"outages": outages.watch(), "policy": policies.run()}
         try:
-            yield Running(Endpoint(flow, keyring, clock, rest, outages), {"outages": outages.watch()})
+            yield Running(Endpoint(flow, keyring, clock, rest, outages), tasks)
         finally:
             await recent.stop()
     finally:

@@ -28,6 +28,9 @@ from services.kernel.masking.cleaner import Cleaner
 from services.kernel.message import MAX_RECORD_BYTES, Message, partition_of
 from services.kernel.outcome import BadRecord, CandorError, Outage
 from services.kernel.permission import Stamp
+from services.kernel.policy import Policy
+from services.kernel.policy.model import catalog_name
+from services.kernel.policy.watching import InForce
 from services.kernel.produce import BatchProducer
 from services.kernel.remembered import LONGEST
 
@@ -76,6 +79,7 @@ class Flow:
         hasher: Hasher,
         cleaner: Cleaner,
         plans: Plans,
+        policies: InForce,
         clock: Clock,
     ) -> None:
         self._producer = producer
@@ -83,6 +87,7 @@ class Flow:
         self._keyring = keyring
         self._cleaner = cleaner
         self._plans = plans
+        self._policies = policies
         self._rates = Rates(clock)
         self._hash = _remembering(hasher)
         self._clock = clock
@@ -131,12 +136,14 @@ class Flow:
         """The events to write, the letters of bad calls, and those that report on events which are written.
         Only with public keys are address and user agent those of a person."""
         source = key.source or ""
+        policy = self._policies.current
         public = key.kind == "write"
         sender = Sender(
             source,
             arrived.address if public else None,
             arrived.user_agent if public else None,
             arrived.test,
+            policy.place_of(source, None),
         )
         cleaner = self._cleaner
         body, looked_at = _looked_at(arrived.body, request)
@@ -158,7 +165,7 @@ class Flow:
             try:
                 collected = collector.collect(raw, index, suspicious=suspicious, harmless=is_harmless)
                 report = self._planned(collected.event)
-                message = event_message(collected, common, arrived.gpc)
+                message = event_message(collected, common, policy, arrived.gpc)
                 length = len(message[1] or b"")
                 if length > MAX_VALUE:
                     raise BadRecord("too_large", f"with what its batch says more than {MAX_VALUE} bytes")
@@ -218,7 +225,9 @@ def _looked_at(body: bytes, request: calls.Request) -> tuple[bytes, Sequence[byt
     return b",".join((*looked_at, *shared)), looked_at
 
 
-def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc: bool) -> Message:
+def event_message(
+    collected: Collected, common: Sequence[tuple[str, bytes]], policy: Policy, gpc: bool
+) -> Message:
     """The record of an event. ``common``: headers that a request's events share. ``gpc``: whether the request
     bore Sec-GPC: 1."""
     identifiers = collected.identifiers
@@ -228,9 +237,15 @@ def event_message(collected: Collected, common: Sequence[tuple[str, bytes]], gpc
         stamp = _GPC if stamp is None else replace(stamp, gpc=True)
     if stamp is not None:
         named.append((headers.STAMP, stamp.to_header()))
+    event = collected.event
+    if event.place is not None:
+        named.append((headers.PLACE, event.place.encode()))
+    name = catalog_name(event.type, event.name)
+    if name in policy.catalog.events:
+        named.append((headers.EVENT, name.encode()))
     if collected.test:
         named.append((headers.TEST, b"1"))
-    return Message(identifiers[0], codec.encode(collected.event), named)
+    return Message(identifiers[0], codec.encode(event), named)
 
 
 def _letter_headers(gpc: bool, is_id_masked: bool) -> list[tuple[str, bytes]]:

@@ -13,12 +13,13 @@ from services.kernel.masking.cleaner import Cleaner
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp
+from services.kernel.policy import Policy
 
 
-def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) -> Message:
-    """The record for events.collected. It is the same whenever that letter is collected, so that doing it
-    twice makes a repeat: its times are the letter's, and a message id that is missing comes from ``place``,
-    which must be the letter's alone.
+def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner, policy: Policy) -> Message:
+    """The record for events.collected. It is the same whenever that letter is collected under that policy, so
+    that doing it twice makes a repeat: its times are the letter's, and a message id that is missing comes
+    from ``place``, which must be the letter's alone.
 
     Raises BadRecord where the call is still bad, or of its ids or itself not enough was kept.
     """
@@ -31,7 +32,7 @@ def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) ->
     harmless = cleaner.harmless(value.payload)
     collector = Collector(
         Request([value.payload], None, None, None, NULL, NULL),
-        Sender(source, None, None),
+        Sender(source, None, None, place=policy.place_of(source, None)),
         value.dead_at,
         f"letter-{place}-{value.dead_at}",
         hasher,
@@ -42,4 +43,5 @@ def recollected(letter: Letter, place: str, hasher: Hasher, cleaner: Cleaner) ->
     collected = collector.collect(value.payload, 0, suspicious=suspicious)
     stamp = headers.value(letter.headers, headers.STAMP)
     common = ((headers.SOURCE, source.encode()), (headers.STARTED, b"%d" % value.dead_at))
-    return event_message(collected, common, stamp is not None and Stamp.from_header(stamp).gpc)
+    gpc = stamp is not None and Stamp.from_header(stamp).gpc
+    return event_message(collected, common, policy, gpc)

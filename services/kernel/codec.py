@@ -120,6 +120,8 @@ def _encode_event(event: Event) -> bytes:
                 _repeated_long(event.received_day),
                 _repeated_long(len(event.payload)),
                 event.payload,
+                _repeated_optional(event.place),
+                b"\x01" if event.place_declared else b"\x00",
             )
         )
     except (ValueError, TypeError, AttributeError, UnicodeError) as error:

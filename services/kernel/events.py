@@ -19,6 +19,7 @@ class Record(Struct, frozen=True, gc=False):
 
 class Event(Record, frozen=True, gc=False):
     schema = "event"
+    schema_version = 2
 
     message_id: str
     source: str
@@ -33,6 +34,8 @@ class Event(Record, frozen=True, gc=False):
     received_at: int
     received_day: int
     payload: bytes
+    place: str | None = None
+    place_declared: bool = False
 
 
 class DeadLetter(Record, frozen=True, gc=False):

@@ -16,8 +16,8 @@ STARTED = "started"
 STAMP = "stamp"
 """What the event itself says of consent, see permission.Stamp; absent when it says nothing."""
 PLACE = "place"
-"""Where the person is, ``CC`` or ``CC-RR``, ASCII: as the event declares, else as its source's people are; absent
-when neither says. ``ZZ`` is a place that nobody can tell from what was declared."""
+"""Where the person is, ``CC`` or ``CC-RR``, ASCII: as the event declares, else as its source's people are;
+absent when neither says. ``ZZ`` is a place that nobody can tell from what was declared."""
 EVENT = "event"
 """The event's name in the policy's catalog, UTF-8; absent where it does not stand there."""
 TEST = "test"

@@ -118,8 +118,8 @@ Case: TypeAlias = tuple[Basis, bytes | None, tuple[bytes | None, ...]]
 class Verdict(NamedTuple):
     """What may be done with an event.
 
-    ``allowed``: purposes that it is for, sorted; none means that it must be dropped. ``denied``: the others that
-    it is for. ``split``: some of its identifiers bear a denial that others lack, of whatever purpose.
+    ``allowed``: purposes that it is for, sorted; none means that it must be dropped. ``denied``: the others
+    that it is for. ``split``: some of its identifiers bear a denial that others lack, of whatever purpose.
     ``gpc_new``: it bears a GPC signal not yet on record for all of its identifiers. ``until``: the verdict
     holds before this time (µs).
     """
@@ -166,9 +166,7 @@ class Judge:
         """The one that the next verdict goes by; from it come the bases to judge on."""
         return self._policies.current
 
-    def judge(
-        self, states: Iterable[bytes | None], stamp: bytes | None, now: int, basis: Basis
-    ) -> Verdict:
+    def judge(self, states: Iterable[bytes | None], stamp: bytes | None, now: int, basis: Basis) -> Verdict:
         """``states``: what the view holds for every identifier of the event (or profile); ``stamp``: the
         event's STAMP header. A purpose is allowed when every identifier allows it.
 
@@ -192,9 +190,7 @@ class Judge:
         return verdict
 
 
-def _judge(
-    policy: Policy, basis: Basis, stamp: bytes | None, bodies: tuple[bytes | None, ...]
-) -> Verdict:
+def _judge(policy: Policy, basis: Basis, stamp: bytes | None, bodies: tuple[bytes | None, ...]) -> Verdict:
     own = Stamp.from_header(stamp) if stamp is not None else Stamp()
     answered = [_UNANSWERED if body is None else _decoder.decode(body) for body in bodies]
     gpc_new = own.gpc and not all(answers.gpc for answers in answered)

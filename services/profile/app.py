@@ -52,7 +52,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         policies = Policies(settings.policy, clock)
         judge = Judge(policies)
         dead_letters = DeadLetters(producer, clock, STAGE)
-        control = Control(pool, clock)
+        control = Control(pool, policies, clock)
         await control.run_once()
         schedule = Schedule(settings, "profile", health)
         control.schedule(schedule)

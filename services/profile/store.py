@@ -200,6 +200,25 @@ async def forget_links(connection: Connection, positions: Sequence[int]) -> None
     await connection.execute(QUERIES.forget_links, positions)
 
 
+# --- a policy that changed ---------------------------------------------------------------------------
+
+
+async def begin_refolding(connection: Connection, judged_by: str, now: int, judging_since: int) -> None:
+    """Have all golden records folded again by that policy, unless that began after ``judging_since`` (µs)."""
+    await connection.execute(QUERIES.begin_refolding, judged_by, now, judging_since)
+
+
+async def mark_page(connection: Connection, limit: int) -> bool:
+    """Mark the next profiles that must be folded again; whether there may be more."""
+    after = await connection.fetchval(QUERIES.lock_refolding)
+    if after is None:
+        return False
+    roots = [row[0] for row in await connection.fetch(QUERIES.mark_after, after, limit)]
+    following = max(roots) if len(roots) == limit else None
+    await connection.execute(QUERIES.advance_refolding, following)
+    return following is not None
+
+
 # --- time --------------------------------------------------------------------------------------------
 
 

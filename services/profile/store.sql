@@ -119,3 +119,19 @@ SELECT record FROM events
 -- name: roots_after
 -- The next roots by id.
 SELECT id FROM facets WHERE root = id AND id > $1 ORDER BY id LIMIT $2
+
+-- name: mark_after
+-- Marks the next roots by id.
+INSERT INTO marks (root) SELECT id FROM facets WHERE root = id AND id > $1 ORDER BY id LIMIT $2 RETURNING root
+
+-- name: begin_refolding
+-- From the first root on, unless it was begun for that policy already, and not before this process judged by it.
+INSERT INTO refolding (judged_by, begun_at, after) VALUES ($1, $2, '\x')
+ON CONFLICT (singleton) DO UPDATE SET judged_by = excluded.judged_by, begun_at = excluded.begun_at, after = '\x'
+WHERE refolding.judged_by <> excluded.judged_by OR refolding.begun_at < $3
+
+-- name: lock_refolding
+SELECT after FROM refolding FOR UPDATE
+
+-- name: advance_refolding
+UPDATE refolding SET after = $1

@@ -37,11 +37,13 @@ def test_every_schema_version_has_examples() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: "/".join(path.parts[-3:]))
-def test_every_example_is_read_and_written_unchanged(path: Path) -> None:
+def test_every_example_is_read_and_of_the_newest_version_written_unchanged(path: Path) -> None:
     kind, data = example(path)
     record = codec.decode(kind, data)
     assert isinstance(record, kind)
-    assert codec.encode(record) == data
+    assert codec.decode(kind, codec.encode(record)) == record
+    if int(path.parts[-2]) == kind.schema_version:
+        assert codec.encode(record) == data
 
 
 def test_the_topic_registry_names_only_known_schemas() -> None:
@@ -67,11 +69,11 @@ def test_a_changed_schema_is_found(copied: Path) -> None:
 
 
 def test_an_incompatible_new_version_is_found(copied: Path) -> None:
-    schema = json.loads((copied / "event" / "1.avsc").read_text())
+    schema = json.loads((copied / "transition" / "1.avsc").read_text())
     schema["fields"].append({"name": "country", "type": "string"})
-    (copied / "event" / "2.avsc").write_text(json.dumps(schema))
+    (copied / "transition" / "2.avsc").write_text(json.dumps(schema))
     problems = codec.check(copied / "schemas.lock")
-    assert "schemas/event/2.avsc and version 1: country" in problems
+    assert "schemas/transition/2.avsc and version 1: country" in problems
 
 
 @pytest.mark.parametrize(

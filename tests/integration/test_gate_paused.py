@@ -18,7 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from services.kernel import headers, topics
 from services.kernel.identifier import split
 from services.kernel.message import Message
-from services.kernel.permission import Judge, Policy
+from services.kernel.permission import Judge
+from services.kernel.policy import load
 from services.kernel.settings import ROOT, Settings
 from tests.support.gate import (
     DENIED,
@@ -33,6 +34,7 @@ from tests.support.gate import (
     settings_of,
     view_of,
 )
+from tests.support.policy import InForce
 
 COLLECTED, PERMITTED = "events.collected", "events.permitted"
 
@@ -93,9 +95,10 @@ async def test_what_a_woken_gate_writes_late_is_stopped_by_judging_again(bus: Se
                     await passed(view)
                     ids = split(headers.value(written[0].headers, headers.IDENTIFIERS) or b"")
                     assert ids == [person, other]
-                    judge = Judge(Policy.load(bus.policy))
+                    policy = load(bus.policy)
+                    judge = Judge(InForce(policy))
                     stamp = headers.value(written[0].headers, headers.STAMP)
-                    assert judge.judge(view.get_many(ids), stamp, 0).allowed == ()
+                    assert judge.judge(view.get_many(ids), stamp, 0, policy.profile_basis(None)).allowed == ()
 
                 # It takes nothing back that the other gate has committed, and both work on.
                 await producer.produce(COLLECTED, 0, [collected([other], later)])

@@ -13,7 +13,7 @@ from services.kernel.audit import Audit
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
-from services.kernel.permission import Judge, Policy
+from services.kernel.permission import Judge
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.profile.api import HANDLERS
@@ -22,6 +22,7 @@ from services.profile.flow.showing import Profiles
 from services.profile.flow.verify import verify
 from tests.support.audit import acts
 from tests.support.clock import ManualClock
+from tests.support.policy import InForce, policy
 from tests.support.profile import PURPOSES, Worker, World, make_event, running, worker
 
 
@@ -58,7 +59,7 @@ async def one(world: World) -> AsyncIterator[Worker]:
 
 @pytest.fixture
 async def client(one: Worker, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    judge = Judge(Policy(version=1, regime="opt_out", purposes=PURPOSES))
+    judge = Judge(InForce(policy(purposes=PURPOSES)))
     app: Any = create_app(
         "profile",
         "",

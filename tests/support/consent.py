@@ -15,6 +15,7 @@ from services.consent.api import CORS, HANDLERS
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
+from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.kernel import codec
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -22,7 +23,7 @@ from services.kernel.events import ConsentState
 from services.kernel.health import Health
 from services.kernel.http import create_app
 from services.kernel.keys import KeyRing
-from services.kernel.permission import Policy
+from services.kernel.policy import Policies
 from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -47,28 +48,28 @@ async def consent(
     settings: Settings, clock: Clock, *, relay: bool = True, signals: bool = False, sweep: float = 1.0
 ) -> AsyncIterator[Instance]:
     """An instance that runs until the block is left. Without ``relay`` another must publish."""
-    policy = Policy.load(settings.policy)
+    policies = Policies(settings.policy, clock)
     health = Health("consent")
     pool = await connect(settings, "consent", transaction_seconds=TRANSACTION_SECONDS)
-    decisions, publications = Decisions(pool, policy, clock), Publications(pool)
+    decisions, publications = Decisions(pool, policies, clock), Publications(pool)
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
-    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run()]
+    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run(), policies.run()]
     if relay:
         source = StateSource()
         runs.append(Relay(settings, "consent", pool, source, health, channel=UNPUBLISHED, sweep=sweep).run())
     if signals:
-        runs.append(signals_loop(settings, Signals(settings, pool, decisions, policy), health).run())
+        runs.append(signals_loop(settings, Signals(settings, pool, decisions, policies), health).run())
     app = create_app(
         "consent",
         "",
-        HANDLERS,
+        [*HANDLERS, *POLICY_HANDLERS],
         health,
         KeyRing(settings.keyring),
         Audit(producer, clock, "consent"),
         cors=CORS,
         pool=pool,
-        policy=policy,
+        policies=policies,
         hasher=settings.hasher(),
         clock=clock,
         decisions=decisions,

@@ -19,11 +19,13 @@ from services.kernel.events import ConsentState, Event
 from services.kernel.health import Health
 from services.kernel.message import Message
 from services.kernel.outcome import Outage
-from services.kernel.permission import Judge, Policy, Stamp, project
+from services.kernel.permission import Judge, Stamp, project
+from services.kernel.policy import Policies
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.view import View
 from tests.support import stack
+from tests.support.policy import OPT_OUT
 
 STATE = "consent.state"
 TOPICS = ("events.collected", "events.permitted", "consent.signals", "deadletters", STATE)
@@ -38,6 +40,7 @@ def settings_of(home: Path, kafka: str, prefix: str) -> Settings:
         home=home,
         kafka=kafka,
         topic_prefix=prefix,
+        policy=OPT_OUT,
     )
 
 
@@ -78,9 +81,10 @@ async def gate_of(settings: Settings, *, quiet_seconds: float | None = None) -> 
     """A gate that runs, with truncation, until the block is left; fails with what ended it before."""
     async with producer_of(settings) as producer, view_of(settings) as view:
         clock = SystemClock()
+        policies = Policies(settings.policy, clock)
         gate = Gate(
             view,
-            Judge(Policy.load(settings.policy)),
+            Judge(policies),
             settings.hasher(),
             producer,
             DeadLetters(producer, clock, STAGE),
@@ -88,7 +92,7 @@ async def gate_of(settings: Settings, *, quiet_seconds: float | None = None) -> 
             clock,
         )
         async with asyncio.TaskGroup() as group:
-            runs = gate_loop(settings, gate, Health("test")).run(), gate.truncation.run()
+            runs = gate_loop(settings, gate, Health("test")).run(), gate.truncation.run(), policies.run()
             tasks = [group.create_task(run) for run in runs]
             yield gate
             for task in tasks:

@@ -19,7 +19,8 @@ from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.message import Message
-from services.kernel.permission import Judge, Policy
+from services.kernel.permission import Judge
+from services.kernel.policy import Policies
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from tests.support.gate import settings_of, view_of
@@ -47,7 +48,7 @@ async def main(settings: Settings, kind: type[BatchProducer]) -> None:
     async with view_of(settings) as view:
         gate = Gate(
             view,
-            Judge(Policy.load(settings.policy)),
+            Judge(Policies(settings.policy, clock)),
             settings.hasher(),
             producer,
             DeadLetters(producer, clock, STAGE),

@@ -21,7 +21,7 @@ from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, join
 from services.kernel.message import Message
 from services.kernel.outcome import Outage
-from services.kernel.permission import Judge, Policy, project
+from services.kernel.permission import Judge, project
 from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
@@ -34,8 +34,9 @@ from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
 from services.profile.store import CHANNEL
 from tests.support.connecting import connected
+from tests.support.policy import InForce, policy
 
-PURPOSES = {"analytics": "to count", "marketing": "to write"}
+PURPOSES = ("analytics", "marketing")
 
 
 def make_event(clock: Clock, message_id: str, **fields: Any) -> Event:
@@ -241,20 +242,20 @@ class Worker:
 async def worker(world: World, *, regime: str = "opt_out") -> AsyncIterator[Worker]:
     """A worker of the profile service. Several may live at once."""
     settings, clock = world.settings, world.clock
-    policy = Policy(version=1, regime=regime, purposes=PURPOSES)  # type: ignore[arg-type]
+    policies = InForce(policy(regime, purposes=PURPOSES))
     async with AsyncExitStack() as stack:
         pool = await connect(settings, "profile")
         stack.push_async_callback(_closed, pool)
         view = View(settings, "consent.state", settings.home / "consent", project, Health("test"))
         await view.start()
         stack.push_async_callback(view.stop)
-        judge = Judge(policy)
+        judge = Judge(policies)
         dead_letters = DeadLetters(world.producer, clock, "profile")
         reader = Reader(settings.hasher())
         applying = Applying(pool, view, judge, reader, world.producer, dead_letters, clock)
         decisions = Decisions(pool, dead_letters, clock)
         golden = GoldenRecords(view, judge, clock)
-        control = Control(pool, clock)
+        control = Control(pool, policies, clock)
         await control.turn_days()
         await eventually(lambda: _follows(view))
         yield Worker(world, pool, view, applying, decisions, golden, control)

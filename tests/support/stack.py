@@ -19,6 +19,7 @@ from deploy.local.process import HOST, LocalStackError, is_listening, running
 from services.kernel import topics
 from services.kernel.postgres import migrate
 from services.kernel.settings import SERVICES, Settings
+from tests.support.policy import OPT_OUT
 from tests.support.ports import free_port
 
 IDENTIFIER_KEY = bytes(range(32))
@@ -147,6 +148,7 @@ def settings_for(home: Path, bootstrap: str, database: Postgres, topic_prefix: s
         profile_port=free_port(),
         segment_port=free_port(),
         keyring=home / "keyring.json",
+        policy=OPT_OUT,
     )
 
 

@@ -1,8 +1,5 @@
 """Judging, against a plain reading of what schemas/consent_state and policy.yaml say."""
 
-from pathlib import Path
-
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,34 +8,35 @@ from services.kernel import codec
 from services.kernel.events import ConsentState, Grant
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import (
-    EVERY,
     FOREVER,
-    InvalidPolicy,
     Judge,
-    Policy,
     Stamp,
     case,
     moment,
     project,
 )
-from services.kernel.settings import ROOT
+from services.kernel.policy import EVERY, Basis, Policy
+from services.kernel.policy.model import Gpc
+from tests.support.policy import InForce
+from tests.support.policy import policy as policy_of
 
 PURPOSES = ("analytics", "marketing", "personalization")
 
 
-def policy(regime: str = "opt_out", denies: tuple[str, ...] = ("marketing",)) -> Policy:
-    words = dict.fromkeys(PURPOSES, "why")
-    return msgspec.convert(
-        {"version": 1, "regime": regime, "purposes": words, "gpc": {"denies": denies}}, Policy
-    )
+EVERYTHING = {regime: Basis(PURPOSES, regime != "opt_in") for regime in ("opt_in", "opt_out")}
 
 
-JUDGES: dict[tuple[str, tuple[str, ...]], Judge] = {
-    (regime, denies): Judge(policy(regime, denies))
-    for regime in ("opt_in", "opt_out")
-    for denies in ((), ("marketing",), (EVERY,))
+def policy(denies: tuple[str, ...] = ("marketing",)) -> Policy:
+    return policy_of(purposes=PURPOSES, gpc=Gpc(denies))
+
+
+JUDGES: dict[tuple[str, ...], Judge] = {
+    denies: Judge(InForce(policy(denies))) for denies in ((), ("marketing",), (EVERY,))
 }
 """Shared by all examples: what one leaves in the cache must not be told to another."""
+bases = st.builds(
+    Basis, st.lists(st.sampled_from(PURPOSES), unique=True, min_size=1).map(sorted).map(tuple), st.booleans()
+)
 
 
 @st.composite
@@ -71,13 +69,13 @@ def answer(state: ConsentState | None, purpose: str, now: int) -> str:
 
 
 def allowed(
-    held: list[ConsentState | None], stamp: Stamp, now: int, regime: str, gpc_denies: tuple[str, ...]
+    held: list[ConsentState | None], stamp: Stamp, now: int, basis: Basis, gpc_denies: tuple[str, ...]
 ) -> tuple[str, ...]:
-    good = {"granted"} if regime == "opt_in" else {"granted", "default"}
+    good = {"granted", "default"} if basis.default else {"granted"}
     new_gpc = stamp.gpc and any(state is None or not state.gpc for state in held)
     return tuple(
         purpose
-        for purpose in PURPOSES
+        for purpose in basis.purposes
         if all(answer(state, purpose, now) in good for state in held or [None])
         and (stamp.allowed is None or purpose in stamp.allowed)
         and purpose not in stamp.denied
@@ -94,54 +92,63 @@ def stored(state: ConsentState | None) -> bytes | None:
     held=st.lists(st.none() | states(), max_size=3),
     stamp=stamps,
     times=st.lists(st.integers(0, 40), min_size=1, max_size=4),
-    judge=st.sampled_from(sorted(JUDGES)),
+    basis=bases,
+    denies=st.sampled_from(sorted(JUDGES)),
 )
 def test_any_event_gets_what_all_its_identifiers_allow(
-    held: list[ConsentState | None], stamp: Stamp | None, times: list[int], judge: tuple[str, tuple[str, ...]]
+    held: list[ConsentState | None],
+    stamp: Stamp | None,
+    times: list[int],
+    basis: Basis,
+    denies: tuple[str, ...],
 ) -> None:
     for now in times:
-        verdict = JUDGES[judge].judge(map(stored, held), stamp.to_header() if stamp else None, now)
-        assert verdict.allowed == allowed(held, stamp or Stamp(), now, *judge)
-        assert sorted(verdict.allowed + verdict.denied) == sorted(PURPOSES)
+        verdict = JUDGES[denies].judge(map(stored, held), stamp.to_header() if stamp else None, now, basis)
+        assert verdict.allowed == allowed(held, stamp or Stamp(), now, basis, denies)
+        assert sorted(verdict.allowed + verdict.denied) == sorted(basis.purposes)
 
 
 @given(held=st.lists(st.none() | states(), max_size=3), now=st.integers(0, 40))
 def test_a_verdict_holds_until_the_time_it_names(held: list[ConsentState | None], now: int) -> None:
-    judge = JUDGES["opt_in", ()]
-    verdict = judge.judge(map(stored, held), None, now)
+    basis = EVERYTHING["opt_in"]
+    verdict = JUDGES[()].judge(map(stored, held), None, now, basis)
     assert verdict.until > now
     for later in range(now, min(verdict.until, 40)):
-        assert allowed(held, Stamp(), later, "opt_in", ()) == verdict.allowed
+        assert allowed(held, Stamp(), later, basis, ()) == verdict.allowed
 
 
-@given(held=st.lists(st.none() | states(), max_size=3), stamp=stamps, now=st.integers(0, 40))
-def test_the_case_decides_the_verdict(held: list[ConsentState | None], stamp: Stamp | None, now: int) -> None:
-    judge, header = Judge(policy()), stamp.to_header() if stamp else None
-    known = case(map(stored, held), header, moment(now))
-    assert judge.verdict(known)[:4] == judge.judge(map(stored, held), header, now)[:4]
-
-
-@given(held=st.lists(st.none() | states(), min_size=1, max_size=3), now=st.integers(0, 40))
-def test_split_means_that_some_bear_a_denial_that_others_lack(
-    held: list[ConsentState | None], now: int
+@given(held=st.lists(st.none() | states(), max_size=3), stamp=stamps, now=st.integers(0, 40), basis=bases)
+def test_the_case_decides_the_verdict(
+    held: list[ConsentState | None], stamp: Stamp | None, now: int, basis: Basis
 ) -> None:
+    judge, header = Judge(InForce(policy())), stamp.to_header() if stamp else None
+    known = case(map(stored, held), header, moment(now), basis)
+    assert judge.verdict(known)[:4] == judge.judge(map(stored, held), header, now, basis)[:4]
+
+
+@given(held=st.lists(st.none() | states(), min_size=1, max_size=3), now=st.integers(0, 40), basis=bases)
+def test_split_means_that_some_bear_a_denial_that_others_lack(
+    held: list[ConsentState | None], now: int, basis: Basis
+) -> None:
+    """Also of purposes that the event is not for: the link that it shows is what matters."""
     answers = [{answer(state, purpose, now) for state in held} for purpose in PURPOSES]
     expected = any("denied" in given and len(given) > 1 for given in answers)
-    assert JUDGES["opt_in", ()].judge(map(stored, held), None, now).split == expected
+    assert JUDGES[()].judge(map(stored, held), None, now, basis).split == expected
 
 
 def test_many_people_with_the_same_answers_are_one_case() -> None:
     """Else verdicts on people who granted, each at a time of their own, could not be cached."""
     grants = [ConsentState(n, [], [Grant(EVERY, 5_000 + n)], False, n) for n in range(100)]
-    assert len({case([stored(state)], None, moment(1_000)) for state in grants}) == 1
-    assert len({case([stored(state)], None, moment(9_000)) for state in grants}) == 1
+    for time in (1_000, 9_000):
+        cases = {case([stored(state)], None, moment(time), EVERYTHING["opt_in"]) for state in grants}
+        assert len(cases) == 1
 
 
 def test_gpc_is_new_until_it_is_on_record_for_every_identifier() -> None:
-    judge, gpc = Judge(policy()), Stamp(gpc=True).to_header()
+    judge, gpc, basis = Judge(InForce(policy())), Stamp(gpc=True).to_header(), EVERYTHING["opt_out"]
     on_record = stored(ConsentState(1, [], [Grant("marketing", FOREVER)], True, 0))
-    assert judge.judge([on_record], gpc, 1)[:4] == (PURPOSES, (), False, False)
-    assert judge.judge([on_record, None], gpc, 1)[:4] == (
+    assert judge.judge([on_record], gpc, 1, basis)[:4] == (PURPOSES, (), False, False)
+    assert judge.judge([on_record, None], gpc, 1, basis)[:4] == (
         ("analytics", "personalization"),
         ("marketing",),
         False,
@@ -152,7 +159,7 @@ def test_gpc_is_new_until_it_is_on_record_for_every_identifier() -> None:
 @pytest.mark.parametrize("header", [b"", b"[]", b"{", b'{"gpc":1}', b'{"allowed":"analytics"}', b"\xff"])
 def test_a_stamp_that_can_not_be_read_is_a_bad_record(header: bytes) -> None:
     with pytest.raises(BadRecord, match="bad_header: stamp"):
-        Judge(policy()).judge([None], header, 1)
+        Judge(InForce(policy())).judge([None], header, 1, EVERYTHING["opt_out"])
 
 
 def test_a_state_that_can_not_be_read_is_a_bad_record() -> None:
@@ -160,24 +167,9 @@ def test_a_state_that_can_not_be_read_is_a_bad_record() -> None:
         project(b"\x00\x00\x00\x00\x63nonsense")
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("version: 1\nregime: opt_in\npurposes: {}", "purposes: expected at least one"),
-        ("version: 1\nregime: maybe\npurposes: {a: b}", "regime"),
-        ("version: 1\nregime: opt_in\npurposes: {'*': b}", "'\\*' can not be"),
-        ("version: 1\nregime: opt_in\npurposes: {'a,b': c}", "'a,b' can not be"),
-        ("version: 1\nregime: opt_in\npurposes: {a: b}\ngpc: {denies: [c]}", "gpc.denies: 'c'"),
-        ("version: 1\nregime: opt_in\npurposes: {a: b}\nsurprise: 1", "surprise"),
-        (": : :", "policy.yaml"),
-    ],
-)
-def test_a_wrong_policy_names_the_place(tmp_path: Path, text: str, place: str) -> None:
-    path = tmp_path / "policy.yaml"
-    path.write_text(text)
-    with pytest.raises(InvalidPolicy, match=place):
-        Policy.load(path)
-
-
-def test_the_policy_that_comes_along_is_valid() -> None:
-    assert Policy.load(ROOT / "deploy" / "policy.yaml").purposes
+def test_a_policy_that_changed_is_judged_by_at_once() -> None:
+    policies = InForce(policy(denies=()))
+    judge, gpc, basis = Judge(policies), Stamp(gpc=True).to_header(), EVERYTHING["opt_out"]
+    assert judge.judge([None], gpc, 1, basis).allowed == PURPOSES
+    policies.current = policy(denies=("marketing",))
+    assert judge.judge([None], gpc, 1, basis).allowed == ("analytics", "personalization")

@@ -13,8 +13,10 @@ from services.kernel.identifier import Hasher
 from services.kernel.outcome import BadRecord
 from services.replay import Choice, Kept, message
 from tests.support.cleaner import CLEANER
+from tests.support.policy import policy
 
 HASH = Hasher(b"k" * 32)
+POLICY = policy()
 NAMED = [(headers.IDENTIFIERS, b"i" * 16), (headers.SOURCE, b"web"), (headers.STARTED, b"5")]
 
 
@@ -34,25 +36,25 @@ def kept(named: Any = NAMED, partition: int = 1, offset: int = 3, **fields: Any)
 
 
 def test_a_letter_of_the_gate_is_the_record_that_it_was() -> None:
-    record = message(kept(), HASH, CLEANER)
+    record = message(kept(), HASH, CLEANER, POLICY)
     assert (record.key, record.value) == (b"i" * 16, b"bytes")
     assert list(record.headers) == [*NAMED, (headers.ORIGIN, b"events.collected:4:17")]
 
 
 def test_what_the_gate_added_to_a_letter_of_profile_is_left_out() -> None:
     named = [*NAMED, (headers.PURPOSES, b"analytics")]
-    record = message(kept(named, step="profile", topic="t.events.permitted"), HASH, CLEANER)
+    record = message(kept(named, step="profile", topic="t.events.permitted"), HASH, CLEANER, POLICY)
     assert list(record.headers) == [*NAMED, (headers.ORIGIN, b"t.events.permitted:4:17")]
 
 
 def test_an_origin_stays_the_first() -> None:
-    record = message(kept([*NAMED, (headers.ORIGIN, b"deadletters:0:0")]), HASH, CLEANER)
+    record = message(kept([*NAMED, (headers.ORIGIN, b"deadletters:0:0")]), HASH, CLEANER, POLICY)
     assert [data for name, data in record.headers if name == headers.ORIGIN] == [b"deadletters:0:0"]
 
 
 def test_a_letter_of_ingest_names_its_own_place() -> None:
     call = b'{"type": "track", "event": "Bought", "userId": "u"}'
-    record = message(kept(step="ingest", topic=None, payload=call), HASH, CLEANER)
+    record = message(kept(step="ingest", topic=None, payload=call), HASH, CLEANER, POLICY)
     assert headers.value(record.headers, headers.ORIGIN) == b"deadletters:1:3"
 
 
@@ -68,7 +70,7 @@ def test_a_letter_of_ingest_names_its_own_place() -> None:
 )
 def test_what_can_not_be_replayed_is_refused_by_name(letter: Kept, reason: str) -> None:
     with pytest.raises(BadRecord, match=reason):
-        message(letter, HASH, CLEANER)
+        message(letter, HASH, CLEANER, POLICY)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from services.consent.domain.presentation import time_shown
+from services.consent.domain.unlisted import Unlisted, still_unlisted
 from services.kernel.policy import EVERY, Policy
 from services.kernel.policy.model import CatalogEvent, Place, Trait
 
@@ -39,8 +41,9 @@ def policy_shown(policy: Policy, language: str, place: Place | None) -> dict[str
     }
 
 
-def catalog_shown(policy: Policy, language: str, unlisted: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What is collected, why, how long and who gets it. ``keep_days`` null: until the person has it erased."""
+def catalog_shown(policy: Policy, language: str, seen: Mapping[Unlisted, tuple[int, int]]) -> dict[str, Any]:
+    """What is collected, why, how long and who gets it. ``keep_days`` null: until the person has it erased.
+    ``seen``: what the catalog lacked, with the first and last time."""
     return {
         "version": policy.version,
         "hash": policy.hash,
@@ -49,10 +52,18 @@ def catalog_shown(policy: Policy, language: str, unlisted: Iterable[dict[str, An
             _entry(policy, language, name, event) | {"fields": _fields(event, language)}
             for name, event in policy.catalog.events.items()
         ],
-        "traits": [
-            _entry(policy, language, name, trait) for name, trait in policy.catalog.traits.items()
+        "traits": [_entry(policy, language, name, trait) for name, trait in policy.catalog.traits.items()],
+        "unlisted": [
+            {
+                "kind": item.kind,
+                "event": item.event or None,
+                "name": item.name,
+                "source": item.source,
+                "first_seen": time_shown(seen[item][0]),
+                "last_seen": time_shown(seen[item][1]),
+            }
+            for item in still_unlisted(seen, policy)
         ],
-        "unlisted": list(unlisted),
     }
 
 

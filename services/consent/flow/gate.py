@@ -92,7 +92,8 @@ class Gate(BaseHandler):
     """Lets pass what consent allows, with the allowed purposes in a header.
 
     A permitted record keeps its key, bytes, headers and partition number. Of a dropped one only its
-    identifiers' hashes may go on, in a signal, where a denial must follow the person.
+    identifiers' hashes may go on, in a signal, where a denial must follow the person. ``offer`` is shown what
+    was let through of each batch.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class Gate(BaseHandler):
         dead_letters: DeadLetters,
         truncation: Truncation,
         clock: Clock,
+        offer: Callable[[Mapping[int, tuple[list[Message], int]]], None] = lambda permitted: None,
     ) -> None:
         self.truncation = truncation
+        self._offer = offer
         self._view = view
         self._judge = judge
         self._hasher = hasher
@@ -129,6 +132,7 @@ class Gate(BaseHandler):
         await self._dead_letters.send(judged.dead)
         await self._producer.forward(PERMITTED, judged.permitted)
         self.truncation.judged(batch)
+        self._offer(judged.permitted)
         self._count(judged)
         return len(judged.dead)
 
@@ -139,7 +143,8 @@ class Gate(BaseHandler):
         self.truncation.committed(offsets)
 
     def judge(self, batch: Batch, get: Get) -> Judged:
-        """Decide on every record by the policy in force; ``get`` is the view's state of an identifier hash."""
+        """Decide on every record by the policy in force; ``get`` is the view's state of an identifier
+        hash."""
         if self._judged_by is not self._judge.policy:
             self._judged_by = self._judge.policy
             self._rulings.clear()
@@ -200,9 +205,7 @@ class Gate(BaseHandler):
         self._bases[source, event, place] = basis
         return basis
 
-    def _rule(
-        self, identifiers: bytes, stamp: bytes | None, get: Get, now: bytes, basis: Basis
-    ) -> Ruling:
+    def _rule(self, identifiers: bytes, stamp: bytes | None, get: Get, now: bytes, basis: Basis) -> Ruling:
         states = [get(identifiers[i : i + HASH_SIZE]) for i in range(0, len(identifiers), HASH_SIZE)]
         known = case(states, stamp, now, basis)
         ruling = self._rulings.get(known)

@@ -61,6 +61,7 @@ class Collector:
         self._cleaner = cleaner
         self._type = request.type
         self._source = sender.source
+        self._place = sender.place
         self._received_at = received_at
         self._received_day = received_at // DAY
         self._request_id = request_id
@@ -104,6 +105,8 @@ class Collector:
             received_at=self._received_at,
             received_day=self._received_day,
             payload=payload,
+            place=said.place or self._place,
+            place_declared=said.place is not None,
         )
         identifiers = self._identifiers(user_id, anonymous_id, previous_id)
         return Collected(event, identifiers, said.stamp, said.test, masked)

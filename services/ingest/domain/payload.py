@@ -13,6 +13,7 @@ from msgspec import Raw
 from services.ingest.domain import bots, limits
 from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
+from services.ingest.domain.place import declared_place
 from services.ingest.domain.stamps import stamp_of
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.outcome import BadRecord
@@ -26,23 +27,25 @@ MAX_KEPT = 256_000
 
 class Sender(NamedTuple):
     """Who sent a request: source and, of apps in people's hands, address and user agent. ``test``: whether
-    its events are tests."""
+    its events are tests. ``place``: where people are whose events don't say so."""
 
     source: str
     address: str | None
     user_agent: str | None
     test: bool = False
+    place: str | None = None
 
 
 class Said(NamedTuple):
     """What the context of an event says. ``stored``: the context as it is stored. ``stamp``: what it says of
     consent, None where it says nothing. ``test``: whether it is a test event. ``traits``: where RudderStack's
-    SDKs put those of an identify."""
+    SDKs put those of an identify. ``place``: see :func:`declared_place`."""
 
     stored: bytes
     stamp: Stamp | None
     test: bool
     traits: bytes
+    place: str | None
 
 
 _IDS = ("userId", "anonymousId", "previousId", "groupId", "messageId")
@@ -122,7 +125,8 @@ class Shared:
         traits = bytes(members["traits"]) if "traits" in members else b""
         if traits[:1] != b"{":
             traits = b""
-        return Said(msgspec.json.encode(members) if changed else raw, stamp, test, traits)
+        stored = msgspec.json.encode(members) if changed else raw
+        return Said(stored, stamp, test, traits, declared_place(members))
 
     def _merged(self, raw: bytes) -> tuple[dict[str, Raw], bool]:
         """The members of a call's context with what the request adds, and whether it adds anything."""

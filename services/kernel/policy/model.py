@@ -15,6 +15,9 @@ EVERY = "*"
 ANYWHERE = "*"
 """The jurisdiction of every place that no other covers."""
 
+UNKNOWN = "ZZ"
+"""A place that nobody can tell from what was declared, as in CLDR: no country has that code."""
+
 Regime: TypeAlias = Literal["opt_in", "opt_out", "notice_only"]
 Place: TypeAlias = str
 """A country (ISO 3166-1 alpha-2), or one of its regions: ``CC-RR`` (ISO 3166-2)."""
@@ -42,8 +45,8 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):
-    """``jurisdiction``: where the people of its events are that do not say so. ``purposes``: of its events that
-    the catalog does not name; none stands for all."""
+    """``jurisdiction``: where the people of its events are that do not say so. ``purposes``: of its events
+    that the catalog does not name; none stands for all."""
 
     jurisdiction: Place | None = None
     purposes: tuple[str, ...] = ()
@@ -155,7 +158,8 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return frozenset(known.purposes if known is not None and known.purposes else self.purposes)
 
     def basis(self, source: str, event: str | None, place: Place | None) -> Basis:
-        """On what an event from that place is judged."""
+        """On what an event is judged that says it is from that place, None where it says nothing."""
+        place = self.place_of(source, place)
         return Basis(tuple(sorted(self.purposes_of(source, event))), self.default(place))
 
     def profile_basis(self, place: Place | None) -> Basis:

@@ -25,7 +25,8 @@ Path_ = tuple[str, ...]
 
 
 class InvalidPolicy(CandorError):
-    """The policy file is wrong; the message has a line for every problem: file, line, place, what is wrong."""
+    """The policy file is wrong; the message has a line for every problem: file, line, place, what is
+    wrong."""
 
 
 def load(path: Path) -> Policy:
@@ -158,9 +159,7 @@ def _place(place: str, path: Path_) -> Iterator[tuple[Path_, str]]:
         yield path, f"{place!r} is no country such as DE, nor a region of one such as US-CA"
 
 
-def _known(
-    names: Iterable[str], known: Iterable[str], what: str, path: Path_
-) -> Iterator[tuple[Path_, str]]:
+def _known(names: Iterable[str], known: Iterable[str], what: str, path: Path_) -> Iterator[tuple[Path_, str]]:
     for number, name in enumerate(names):
         if name not in known:
             yield (*path, str(number)), f"{name!r} is no {what} of this policy"

@@ -19,18 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class InForce(Protocol):
-    """Where the policy is taken from, anew for each thing that is decided."""
+    """Where the policy is taken from, anew for each thing that is decided. ``judging_since``: when this
+    process began to judge profiles as the policy says, µs; 0 where it always did."""
 
     @property
     def current(self) -> Policy: ...
+    @property
+    def judging_since(self) -> int: ...
 
 
 class Policies:
-    """The policy of that file. Raises InvalidPolicy at the start; later a file that is wrong or gone leaves the
-    policy before it in force, is logged and shown in ``candor_policy_wrong``.
+    """The policy of that file. Raises InvalidPolicy at the start; later a file that is wrong or gone leaves
+    the policy before it in force, is logged and shown in ``candor_policy_wrong``.
 
-    ``current`` changes between two steps of the event loop, never within one. ``changed_at``: when this process
-    took the policy up, µs; 0 for the one that it started with.
+    ``current`` changes between two steps of the event loop, never within one.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -38,7 +40,7 @@ class Policies:
         self._clock = clock
         self._stamp = self._look()
         self.current = load(path)
-        self.changed_at = 0
+        self.judging_since = 0
         self._show(wrong=False)
 
     async def run(self) -> None:
@@ -58,7 +60,9 @@ class Policies:
             self._show(wrong=True)
             return
         if policy != self.current:
-            self.current, self.changed_at = policy, self._clock.now()
+            if policy.judged_by != self.current.judged_by:
+                self.judging_since = self._clock.now()
+            self.current = policy
             log.info("policy taken up", extra={"version": policy.version, "hash": policy.hash})
         self._show(wrong=False)
 

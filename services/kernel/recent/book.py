@@ -72,8 +72,8 @@ class _Source:
 class Book:
     """Recent events of the sources that are watched, at most MAX_SOURCES, each with its MAX_EVENTS newest.
 
-    ``topics``: the cluster's names of events.collected and events.permitted. ``policies``: what an event is for,
-    all of which a dropped one was denied. ``changed`` hears of every event whenever more is known.
+    ``topics``: the cluster's names of events.collected and events.permitted. ``policies``: what an event is
+    for, all of which a dropped one was denied. ``changed`` hears of every event whenever more is known.
     """
 
     def __init__(

@@ -29,6 +29,9 @@ Span: TypeAlias = tuple[Fact, Fact]
 """What one source said of a field first and last."""
 Sighting: TypeAlias = tuple[int, str, int, str]
 """First and last moment at which a source showed a link."""
+Stay: TypeAlias = tuple[bool, int, str, str]
+"""Whether an event declared it, its moment, and where the person was then. The greatest one counts: what
+sources say of all their events never outranks what an event says of itself."""
 Claim: TypeAlias = tuple[int, str, str, bytes]
 """Evidence that a parent has for a child: event time, message id, source, parent. The least one wins.
 
@@ -51,7 +54,7 @@ class Facet(Struct, array_like=True, gc=False):
     """The working form. ``claim``: of a child, the evidence that gave it its parent.
 
     ``traits`` holds spans by source, ``links`` sightings by source, both packed until touched.
-    ``events`` 0 and ``last_at`` 0: known only as a child or a previous id.
+    ``events`` 0 and ``last_at`` 0: known only as a child or a previous id. ``stay``: the greatest one.
     """
 
     kind: str
@@ -64,6 +67,7 @@ class Facet(Struct, array_like=True, gc=False):
     traits: dict[str, Raw]
     activity: dict[str, Raw]
     links: dict[bytes, Raw]
+    stay: Stay | None = None
 
     @classmethod
     def new(cls, identifier: Identifier) -> Facet:
@@ -79,6 +83,9 @@ class Facet(Struct, array_like=True, gc=False):
         self.events += 1
         for name, text in seen.traits.items():
             self._tell(name, seen.source, (at, seen.message_id, text))
+        if seen.place is not None:
+            stay = (seen.declared, at, seen.message_id, seen.place)
+            self.stay = stay if self.stay is None else max(self.stay, stay)
         if seen.activity is not None:
             self._count(seen.activity, at, seen.amounts)
         return [(link, new) for link in seen.links if (new := self._see(link.child, seen)) is not None]
@@ -143,6 +150,7 @@ class Known(Struct, array_like=True, frozen=True, gc=False):
     traits: dict[str, dict[str, Span]]
     activity: dict[str, Activity]
     links: dict[bytes, dict[str, Sighting]]
+    stay: Stay | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -67,6 +67,13 @@ def fold(root: bytes, members: Sequence[Member], purposes: Sequence[str], versio
     )
 
 
+def place(members: Sequence[Member]) -> str | None:
+    """Where the person is: as their events declared last, else as sources said of them. None where none
+    did."""
+    stays = [member.facet.stay for member in members if member.facet.stay is not None]
+    return max(stays)[-1] if stays else None
+
+
 def user_ids(root: bytes, members: Sequence[Member]) -> list[str]:
     """Those under which events came, the root's first, then sorted; not a mere previous id of an alias."""
     own = sorted((id != root, facet.value) for id, facet in members if facet.kind == USER_ID and facet.events)

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from services.kernel.events import Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, Identifier, is_blocked, normalise
 from services.kernel.outcome import BadRecord
+from services.kernel.policy.model import catalog_name
 
 SUMMED = ("revenue", "total", "value")
 """Properties of which golden records keep sums."""
@@ -35,7 +36,9 @@ class Observation(Struct, frozen=True, gc=False):
     """What one event says. ``facet``: hash of ``identifier``, the routing id; times in µs.
 
     ``traits``: JSON text by name, ``null`` removes; one that readers could not decode, such as 1e999, is left
-    out and changes nothing. ``activity``: what the event counts under, if anything.
+    out and changes nothing. ``activity``: what the event counts under, if anything. ``place``: where the
+    person is, ``declared`` by the event itself or by its source's policy. ``name``: the event's in the
+    policy's catalog.
     """
 
     facet: bytes
@@ -48,6 +51,9 @@ class Observation(Struct, frozen=True, gc=False):
     activity: str | None
     amounts: dict[str, Decimal]
     links: tuple[Link, ...]
+    place: str | None
+    declared: bool
+    name: str
 
 
 def observe(event: Event, hasher: Hasher) -> Observation:
@@ -82,6 +88,9 @@ def observe(event: Event, hasher: Hasher) -> Observation:
         activity,
         amounts,
         links,
+        event.place,
+        event.place_declared,
+        catalog_name(event.type, event.name),
     )
 
 

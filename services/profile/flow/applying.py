@@ -157,18 +157,21 @@ class Applying:
             return []
         await self._view.barrier()
         now = self._clock.now()
+        policy = self._judge.policy
         states = iter(self._view.get_many(id for item in items for id in item.ids))
         allowed = []
         for item in items:
-            verdict = self._judge.judge([next(states) for _ in item.ids], item.stamp, now)
+            seen = item.seen
+            basis = policy.basis(seen.source, seen.name, seen.place)
+            verdict = self._judge.judge([next(states) for _ in item.ids], item.stamp, now, basis)
             if verdict.allowed:
                 allowed.append((item, verdict.allowed))
                 continue
             applied.outcomes["dropped"] += 1
-            if verdict.split and item.seen.links:
+            if verdict.split and seen.links:
                 _signal(item, applied)
             for purpose in verdict.denied:
-                applied.dropped[purpose, item.seen.source] += 1
+                applied.dropped[purpose, seen.source] += 1
         return allowed
 
     async def _deduplicated(

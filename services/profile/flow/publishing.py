@@ -18,7 +18,7 @@ from services.kernel.permission import Judge
 from services.kernel.postgres import Connection
 from services.kernel.view import View
 from services.profile import store
-from services.profile.domain.golden import fold, profile_id
+from services.profile.domain.golden import fold, place, profile_id
 from services.profile.store import Profile, QueuedLink
 
 PROFILES = "profiles.state"
@@ -101,7 +101,8 @@ class GoldenRecords:
 
     def _folded(self, profile: Profile, version: int) -> bytes:
         states = self._view.get_many(member.id for member in profile.members)
-        verdict = self._judge.judge(states, None, self._clock.now())
+        basis = self._judge.policy.profile_basis(place(profile.members))
+        verdict = self._judge.judge(states, None, self._clock.now(), basis)
         record = fold(profile.root, profile.members, verdict.allowed, version)
         value = codec.encode(record)
         if len(value) > MAX_RECORD_BYTES:

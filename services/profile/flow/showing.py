@@ -10,7 +10,7 @@ from services.kernel.permission import Judge
 from services.kernel.postgres import Pool
 from services.kernel.view import View
 from services.profile import store
-from services.profile.domain.golden import fold
+from services.profile.domain.golden import fold, place
 from services.profile.store import Kept, Profile
 
 
@@ -37,7 +37,8 @@ class Profiles:
         if profile is None:
             return None
         states = self._view.get_many(member.id for member in profile.members)
-        allowed = self._judge.judge(states, None, self._clock.now()).allowed
+        basis = self._judge.policy.profile_basis(place(profile.members))
+        allowed = self._judge.judge(states, None, self._clock.now(), basis).allowed
         return Shown(profile, fold(profile.root, profile.members, allowed, 0))
 
     async def history(self, profile: Profile, until: int, limit: int) -> list[Kept]:

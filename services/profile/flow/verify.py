@@ -12,7 +12,7 @@ from services.kernel.identifier import Hasher
 from services.kernel.postgres import Connection, Pool
 from services.profile import store
 from services.profile.domain.forest import Forest
-from services.profile.domain.golden import Member, fold, profiles
+from services.profile.domain.golden import Member, fold, place, profiles
 from services.profile.domain.observation import observe
 
 PAGE = 1000
@@ -86,4 +86,5 @@ async def _compare(connection: Connection, expected: dict[bytes, bytes], report:
 
 
 def _bytes(root: bytes, members: Sequence[Member]) -> bytes:
-    return codec.encode(fold(root, members, [], 0))
+    """The golden record, and the place that its purposes are judged by."""
+    return codec.encode(fold(root, members, [], 0)) + (place(members) or "").encode()

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from services.kernel import keys
 from services.kernel.settings import Settings
 from tests.integration.ingest.world import TOPICS, Keys, World
+from tests.support.policy import OPT_OUT
 from tests.support.ports import free_port
 from tests.support.services import Service, services
 
@@ -30,6 +31,7 @@ def own(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
         ingest_port=free_port(),
         home=home,
         keyring=home / "keyring.json",
+        policy=OPT_OUT,
         plan=home / "plan.yaml",
     )
 

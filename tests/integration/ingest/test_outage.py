@@ -15,6 +15,7 @@ import pytest
 from services.kernel import keys
 from services.kernel.settings import Settings
 from tests.support.broker import Broker
+from tests.support.policy import OPT_OUT
 from tests.support.ports import free_port
 from tests.support.services import Service, services
 
@@ -39,6 +40,7 @@ def own(broker: Broker, tmp_path: Path) -> Settings:
         ingest_port=free_port(),
         home=tmp_path,
         keyring=tmp_path / "keyring.json",
+        policy=OPT_OUT,
     )
 
 

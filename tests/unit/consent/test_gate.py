@@ -13,9 +13,9 @@ from services.consent.flow.gate import GPC, LINK, Gate, Judged
 from services.consent.flow.truncation import TICK
 from services.kernel import codec, headers
 from services.kernel.events import ConsentState, Event, Grant
-from services.kernel.permission import FOREVER, Judge, Policy, Stamp, project
-from services.kernel.settings import ROOT
+from services.kernel.permission import FOREVER, Judge, Stamp, project
 from tests.support.clock import ManualClock
+from tests.support.policy import InForce, policy
 
 UNKNOWN, DENIED, GRANTED, PARTLY = (bytes([number]) * 16 for number in range(4))
 STATES = {
@@ -34,7 +34,7 @@ ALL = b"analytics,marketing,personalization"
 def gate() -> Gate:
     """Only its judging is used here, which touches neither view nor Kafka."""
     nothing = cast(Any, None)
-    judge = Judge(Policy.load(ROOT / "deploy" / "policy.yaml"))
+    judge = Judge(InForce(policy()))
     return Gate(nothing, judge, nothing, nothing, nothing, nothing, ManualClock())
 
 

@@ -21,9 +21,11 @@ from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp
 from tests.support.cleaner import CLEANER
+from tests.support.policy import policy
 
 NOW = 20_415 * DAY + 55_000_000
 HASH = Hasher(b"k" * 32)
+POLICY = policy()
 WEB = Sender("web", "203.0.113.77", "Firefox/140")
 CARD = "4111111111111111"
 GPC = (headers.STAMP, Stamp(gpc=True).to_header())
@@ -102,8 +104,8 @@ def test_a_call_that_the_shared_context_makes_too_long_is_not_kept() -> None:
 
 def test_a_letter_becomes_the_same_event_each_time() -> None:
     call = {"type": "track", "event": "Bought", "userId": "u", "anonymousId": "a"}
-    first = recollected(letter(call, GPC), "2:7", HASH, CLEANER)
-    assert first == recollected(letter(call, GPC), "2:7", HASH, CLEANER)
+    first = recollected(letter(call, GPC), "2:7", HASH, CLEANER, POLICY)
+    assert first == recollected(letter(call, GPC), "2:7", HASH, CLEANER, POLICY)
     made = event(first)
     assert (made.received_at, made.received_day, made.timestamp) == (NOW, NOW // DAY, NOW)
     assert first.key == HASH(USER_ID, "u")
@@ -111,18 +113,18 @@ def test_a_letter_becomes_the_same_event_each_time() -> None:
     assert headers.value(first.headers, headers.STARTED) == b"%d" % NOW
     stamp = headers.value(first.headers, headers.STAMP)
     assert stamp is not None and Stamp.from_header(stamp).gpc
-    assert made.message_id != event(recollected(letter(call, GPC), "2:8", HASH, CLEANER)).message_id
+    assert made.message_id != event(recollected(letter(call, GPC), "2:8", HASH, CLEANER, POLICY)).message_id
 
 
 def test_the_device_s_clock_is_corrected_with_the_letter_s_time() -> None:
     times = {"timestamp": "2020-01-01T00:00:00Z", "sentAt": "2020-01-01T00:00:30Z"}
     call = {"type": "track", "event": "Bought", "userId": "u", **times}
-    assert event(recollected(letter(call), "0:0", HASH, CLEANER)).timestamp == NOW - 30_000_000
+    assert event(recollected(letter(call), "0:0", HASH, CLEANER, POLICY)).timestamp == NOW - 30_000_000
 
 
 def test_cards_are_masked_again() -> None:
     call = {"type": "track", "event": "Bought", "userId": "u", "properties": {"note": CARD}}
-    assert CARD.encode() not in (recollected(letter(call), "0:0", HASH, CLEANER).value or b"")
+    assert CARD.encode() not in (recollected(letter(call), "0:0", HASH, CLEANER, POLICY).value or b"")
 
 
 @pytest.mark.parametrize(
@@ -138,14 +140,18 @@ def test_cards_are_masked_again() -> None:
 )
 def test_what_can_not_be_collected_is_refused(call: Any, named: Any, reason: str) -> None:
     with pytest.raises(BadRecord, match=reason):
-        recollected(letter(call, *named), "0:0", HASH, CLEANER)
+        recollected(letter(call, *named), "0:0", HASH, CLEANER, POLICY)
 
 
 def test_nothing_is_made_of_a_call_of_which_nothing_was_kept() -> None:
     empty = letter({})
     with pytest.raises(BadRecord, match="not_kept"):
         recollected(
-            empty._replace(value=msgspec.structs.replace(empty.value, payload=b"")), "0:0", HASH, CLEANER
+            empty._replace(value=msgspec.structs.replace(empty.value, payload=b"")),
+            "0:0",
+            HASH,
+            CLEANER,
+            POLICY,
         )
 
 

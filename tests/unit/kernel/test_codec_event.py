@@ -20,6 +20,7 @@ EVENTS = st.builds(
     anonymous_id=st.none() | TEXT, previous_id=st.none() | TEXT, group_id=st.none() | TEXT,
     timestamp=LONG, timestamp_bounded=st.booleans(), received_at=LONG,
     received_day=st.integers(-(2**31), 2**31 - 1), payload=st.binary(max_size=300),
+    place=st.none() | TEXT, place_declared=st.booleans(),
 )  # fmt: skip
 
 

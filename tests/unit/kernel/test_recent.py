@@ -16,9 +16,11 @@ from services.kernel.events import DeadLetter, Event
 from services.kernel.recent.book import MAX_EVENTS, MAX_SOURCES, Book
 from tests.support.cleaner import CLEANER
 from tests.support.clock import ManualClock
+from tests.support.policy import InForce, policy
 
 TOPICS = ("t.events.collected", "t.events.permitted")
 PURPOSES = ("analytics", "marketing")
+POLICIES = InForce(policy(purposes=PURPOSES))
 
 
 def record(
@@ -51,7 +53,7 @@ def letter(step: str, topic: str | None, offset: int | None, payload: bytes, rea
 
 @pytest.fixture
 def book() -> Book:
-    book = Book(TOPICS, PURPOSES, ManualClock())
+    book = Book(TOPICS, POLICIES, ManualClock())
     book.watch("web")
     return book
 
@@ -248,7 +250,7 @@ def test_the_source_that_nobody_asked_for_longest_makes_room(book: Book) -> None
 
 def test_every_step_is_told_once_whatever_is_written_twice() -> None:
     told: list[str] = []
-    book = Book(TOPICS, PURPOSES, ManualClock(), lambda seen: told.append(list(seen.stages)[-1]))
+    book = Book(TOPICS, POLICIES, ManualClock(), lambda seen: told.append(list(seen.stages)[-1]))
     book.watch("web")
     for _ in range(2):
         book.collected(record(10))
