@@ -20,10 +20,12 @@ MAX_ID = 100
 PROOF = {
     "policy_version": (str, int),
     "policy_hash": (str,),
+    "text_hash": (str,),
     "language": (str,),
     "banner_version": (str, int),
     "url": (str,),
     "jurisdiction": (str,),
+    "regime": (str,),
     "shown": (list,),
     "tcf": (str,),
     "gpp": (str,),
@@ -57,7 +59,17 @@ class Decided:
 
 def read(body: dict[str, Any], purposes: Collection[str], cleaner: Cleaner) -> Decided:
     """The decision of a JSON object, cleaned. ``purposes``: those of the policy. Raises Invalid."""
-    known = {"identifiers", "identifier", "purposes", "method", "id", "client_time", "writeKey", *PROOF}
+    known = {
+        "identifiers",
+        "identifier",
+        "purposes",
+        "method",
+        "id",
+        "client_time",
+        "writeKey",
+        "secret",
+        *PROOF,
+    }
     for name in body:
         if name not in known:
             raise Invalid(f"{name}: unknown member, expected one of {', '.join(sorted(known))}")

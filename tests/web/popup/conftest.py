@@ -1,0 +1,105 @@
+"""One consent and one ingest service, and one browser, for all tests of the pop-up."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from services.consent.tag import LIBRARY
+from services.kernel import keys, topics
+from services.kernel.settings import ROOT, Settings
+from tests.support import stack
+from tests.support.node import INSTALLED, NODE
+from tests.support.services import services
+from tests.web.popup.browser import Browser, running_browser
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not (INSTALLED.exists() and NODE.exists() and LIBRARY.exists()):
+        missing = pytest.mark.skip(reason="npm's packages are not installed: make test does that where it can")
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(missing)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The services, a browser, and the policy that people are asked by."""
+
+    settings: Settings
+    tokens: dict[str, str]
+    browser: Browser
+    consent: str
+
+    def policy(self) -> dict[str, Any]:
+        read: dict[str, Any] = yaml.safe_load(self.settings.policy.read_text())
+        return read
+
+    def set_policy(self, policy: dict[str, Any]) -> None:
+        """Put it in force: at the latest two seconds later it is."""
+        partial = self.settings.policy.with_suffix(".new")
+        partial.write_text(yaml.safe_dump(policy, allow_unicode=True, sort_keys=False))
+        partial.replace(self.settings.policy)
+        version = policy["version"]
+        while httpx.get(f"{self.consent}/v1/policy").json()["version"] != version:
+            pass
+
+    def ledger(self, anonymous_id: str) -> list[dict[str, Any]]:
+        """The decisions on record of a visitor."""
+        headers = {"Authorization": f"Bearer {self.tokens['admin']}"}
+        answer = httpx.get(f"{self.consent}/v1/ledger/anonymous_id:{anonymous_id}", headers=headers)
+        decisions: list[dict[str, Any]] = answer.raise_for_status().json()["decisions"]
+        return decisions
+
+
+@pytest.fixture(scope="session")
+def shop(
+    kafka: str, postgres: stack.Postgres, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    home = tmp_path_factory.mktemp("popup")
+    with postgres.new_database(template) as database:
+        settings = stack.settings_for(home, kafka, database, f"popup-{secrets.token_hex(4)}.")
+        settings = replace(settings, policy=home / "policy.yaml")
+        policy = yaml.safe_load((ROOT / "deploy" / "policy.yaml").read_text())
+        settings.policy.write_text(yaml.safe_dump(with_arabic(policy), allow_unicode=True, sort_keys=False))
+        asyncio.run(topics.ensure(settings))
+        tokens = keys.ensure_default_keys(settings)
+        with services(settings, ("ingest", "consent")) as started:
+            addresses = (started["consent"].url, started["ingest"].url)
+            with running_browser(*addresses, tokens["demo-web"]) as browser:
+                yield Shop(settings, tokens, browser, addresses[0])
+
+
+def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy with a language that is read from right to left: English words, some of them not."""
+
+    def widened(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        wider = {name: widened(member) for name, member in value.items()}
+        return {**wider, "ar": wider["en"]} if "en" in wider else wider
+
+    wide: dict[str, Any] = widened(policy)
+    wide["sources"]["demo-web"] = {"jurisdiction": "DE"}
+    wide["texts"]["ar"] = {**wide["texts"]["ar"], "direction": "rtl"}
+    wide["texts"]["ar"]["banner"] = {
+        "title": "بياناتك، قرارك",
+        "body": "نود استخدام بيانات زيارتك للأغراض المذكورة أدناه. القرار لك في كل غرض، ويمكنك تغييره في أي وقت.",
+        "accept": "قبول الكل",
+        "reject": "رفض الكل",
+        "choose": "الاختيار بالتفصيل",
+        "save": "حفظ اختياري",
+        "close": "إغلاق",
+        "reopen": "خيارات الخصوصية",
+        "gpc": "يطلب متصفحك عدم تتبعك، ونحن نلتزم بذلك.",
+        "more": "ماذا نجمع ولماذا",
+    }
+    return wide
