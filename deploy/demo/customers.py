@@ -1,4 +1,4 @@
-"""What a shop's server tells the consent service of those who log in, and asks for them, with a server key."""
+"""What a shop's server tells the consent service of those who log in and asks for them, with a server key."""
 
 from __future__ import annotations
 

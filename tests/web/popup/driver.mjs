@@ -66,10 +66,23 @@ const commands = {
       requests.push({ method: request.method(), url: request.url(), body: request.postData() }),
     );
     Object.assign(tabs.get(number), { tab });
-    await tab.goto(`${address}/${page}?attributes=${encodeURIComponent(attributes)}`);
+    const ours = `${address}/${page}?attributes=${encodeURIComponent(attributes)}`;
+    await tab.goto(page.startsWith("http") ? page : ours);
   },
   reload: (number) => tabs.get(number).tab.reload(),
   click: (number, role, name) => tabs.get(number).tab.getByRole(role, { name, exact: true }).click({ timeout: 5000 }),
+  fill: (number, label, text) => tabs.get(number).tab.getByLabel(label, { exact: true }).fill(text, { timeout: 5000 }),
+  check: (number, label, yes) => tabs.get(number).tab.getByLabel(label, { exact: true }).setChecked(yes, { timeout: 5000 }),
+  // What a button hands over: {name, content}.
+  async download(number, name) {
+    const { tab } = tabs.get(number);
+    const [handed] = await Promise.all([
+      tab.waitForEvent("download", { timeout: 10000 }),
+      tab.getByRole("button", { name }).first().click({ timeout: 5000 }),
+    ]);
+    return { name: handed.suggestedFilename(), content: await readFile(await handed.path(), "utf8") };
+  },
+  text: (number) => tabs.get(number).tab.locator("body").innerText(),
   press: (number, key) => tabs.get(number).tab.keyboard.press(key),
   waitFor: (number, role, name, state) =>
     tabs.get(number).tab.getByRole(role, { name, exact: true }).waitFor({ state, timeout: 10000 }),
