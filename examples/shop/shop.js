@@ -21,12 +21,11 @@ export function make(tag, className, ...content) {
   return made;
 }
 
-/** A record's cover. */
+/** A record's cover; what it says stands beside it. */
 export function coverOf(record) {
   const cover = make("div", `cover ${record.shape}`);
   cover.style.setProperty("--hue", record.hue);
-  cover.setAttribute("role", "img");
-  cover.setAttribute("aria-label", `Cover of ${record.title}`);
+  cover.ariaHidden = "true";
   return cover;
 }
 

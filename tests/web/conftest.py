@@ -1,10 +1,11 @@
-"""Everything that a visitor meets, running: the services, the demo's shop and a browser, for all tests here."""
+"""What a visitor meets, running: the services, the demo's shop and a browser, for all tests here."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from deploy.demo.segments import PROBED, SEGMENTS
 from deploy.demo.storefront import SDK
 from services.consent.tag import LIBRARY
 from services.kernel import keys, topics
+from services.kernel.settings import ROOT
 from tests.support import stack
 from tests.support.node import INSTALLED, NODE
 from tests.support.services import services
@@ -39,6 +41,7 @@ def site(
     home = tmp_path_factory.mktemp("web")
     with postgres.new_database(template) as database:
         settings = stack.settings_for(home, kafka, database, f"web-{secrets.token_hex(4)}.")
+        settings = replace(settings, policy=ROOT / "deploy" / "policy.yaml")
         asyncio.run(topics.ensure(settings))
         tokens = keys.ensure_default_keys(settings)
         with services(settings) as started:

@@ -24,9 +24,7 @@ from tests.web.popup.browser import Browser, running_browser
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not (INSTALLED.exists() and NODE.exists() and LIBRARY.exists()):
-        missing = pytest.mark.skip(
-            reason="npm's packages are not installed: make test does that where it can"
-        )
+        missing = pytest.mark.skip(reason="npm's packages are not installed: make test does that where it can")
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(missing)
