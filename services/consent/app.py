@@ -17,6 +17,7 @@ from services.consent.flow.truncation import Truncation
 from services.consent.flow.unlisted import Search
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
+from services.consent.tag import Tag
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -82,6 +83,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             hasher=hasher,
             clock=clock,
             decisions=decisions,
+            tag=Tag(),
             publications=publications,
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from services.consent.tag import LIBRARY
+from services.consent.tag import LIBRARY, WEB
 from services.kernel import keys, topics
 from services.kernel.settings import ROOT, Settings
 from tests.support import stack
@@ -23,8 +24,10 @@ from tests.web.popup.browser import Browser, running_browser
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not (INSTALLED.exists() and NODE.exists() and LIBRARY.exists()):
-        missing = pytest.mark.skip(reason="npm's packages are not installed: make test does that where it can")
+    if not (INSTALLED.exists() and NODE.exists() and (WEB / LIBRARY).exists()):
+        missing = pytest.mark.skip(
+            reason="npm's packages are not installed: make test does that where it can"
+        )
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(missing)
@@ -85,7 +88,7 @@ def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, dict):
             return value
         wider = {name: widened(member) for name, member in value.items()}
-        return {**wider, "ar": wider["en"]} if "en" in wider else wider
+        return {**wider, "ar": copy.deepcopy(wider["en"])} if "en" in wider else wider
 
     wide: dict[str, Any] = widened(policy)
     wide["sources"]["demo-web"] = {"jurisdiction": "DE"}
@@ -102,4 +105,11 @@ def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
         "gpc": "يطلب متصفحك عدم تتبعك، ونحن نلتزم بذلك.",
         "more": "ماذا نجمع ولماذا",
     }
+    purposes = {
+        "analytics": ("إحصاءات", "لنفهم كيف يُستخدم متجرنا ونصلح ما لا يعمل."),
+        "personalization": ("تخصيص", "لنعرض لك ما يناسبك."),
+        "marketing": ("تسويق", "لنراسلك ونختار الإعلانات التي تراها."),
+    }
+    for purpose, (name, description) in purposes.items():
+        wide["texts"]["ar"]["purposes"][purpose] = {"name": name, "description": description}
     return wide
