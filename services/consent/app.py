@@ -18,6 +18,7 @@ from services.consent.flow.unlisted import Search
 from services.consent.pages import HANDLERS as PAGES
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
+from services.consent.tag import Tag
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -84,6 +85,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             hasher=hasher,
             clock=clock,
             decisions=decisions,
+            tag=Tag(),
             publications=publications,
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )

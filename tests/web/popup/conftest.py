@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from services.consent.tag import LIBRARY
-from services.kernel import keys, topics
+from services.consent.tag import LIBRARY, WEB
+from services.kernel import codec, keys, topics
+from services.kernel.events import Event
 from services.kernel.settings import ROOT, Settings
 from tests.support import stack
 from tests.support.node import INSTALLED, NODE
@@ -23,8 +28,10 @@ from tests.web.popup.browser import Browser, running_browser
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not (INSTALLED.exists() and NODE.exists() and LIBRARY.exists()):
-        missing = pytest.mark.skip(reason="npm's packages are not installed: make test does that where it can")
+    if not (INSTALLED.exists() and NODE.exists() and (WEB / LIBRARY).exists()):
+        missing = pytest.mark.skip(
+            reason="npm's packages are not installed: make test does that where it can"
+        )
         for item in items:
             if Path(__file__).parent in item.path.parents:
                 item.add_marker(missing)
@@ -38,6 +45,7 @@ class Shop:
     tokens: dict[str, str]
     browser: Browser
     consent: str
+    ingest: str
 
     def policy(self) -> dict[str, Any]:
         read: dict[str, Any] = yaml.safe_load(self.settings.policy.read_text())
@@ -60,6 +68,56 @@ class Shop:
         return decisions
 
 
+    def decided(self, anonymous_id: str) -> dict[str, bool]:
+        """What holds for a visitor by purpose, for the gate as for anybody."""
+        headers = {"Authorization": f"Bearer {self.tokens['admin']}"}
+        answer = httpx.get(f"{self.consent}/v1/decisions/anonymous_id:{anonymous_id}", headers=headers)
+        purposes = answer.raise_for_status().json()["purposes"]
+        return {name: held["allowed"] for name, held in purposes.items()}
+
+    def ends(self, topic: str) -> dict[str, int]:
+        return asyncio.run(self._ends(topic))
+
+    def permitted(self, anonymous_id: str, count: int) -> list[dict[str, Any]]:
+        """The visitor's first events that the gate let through, in their order: so many, and no more by then."""
+        found = asyncio.run(asyncio.wait_for(self._permitted(anonymous_id, count), 20))
+        assert len(found) == count
+        return found
+
+    async def _ends(self, topic: str) -> dict[str, int]:
+        async with self._consumer() as (consumer, partitions):
+            ends = await consumer.end_offsets(partitions(topic))
+            return {str(partition): end for partition, end in ends.items()}
+
+    async def _permitted(self, anonymous_id: str, count: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with self._consumer() as (consumer, partitions):
+            consumer.assign(partitions("events.permitted"))
+            await consumer.seek_to_beginning()
+            while len(found) < count:
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    events = [codec.decode(Event, record.value) for record in records]
+                    found += [
+                        json.loads(event.payload) for event in events if event.anonymous_id == anonymous_id
+                    ]
+        return found
+
+    @asynccontextmanager
+    async def _consumer(
+        self,
+    ) -> AsyncIterator[tuple[AIOKafkaConsumer, Callable[[str], list[TopicPartition]]]]:
+        def partitions(topic: str) -> list[TopicPartition]:
+            count = topics.registry()[topic].partitions
+            return [TopicPartition(self.settings.topic(topic), number) for number in range(count)]
+
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            yield consumer, partitions
+        finally:
+            await consumer.stop()
+
+
 @pytest.fixture(scope="session")
 def shop(
     kafka: str, postgres: stack.Postgres, template: str, tmp_path_factory: pytest.TempPathFactory
@@ -75,7 +133,7 @@ def shop(
         with services(settings, ("ingest", "consent")) as started:
             addresses = (started["consent"].url, started["ingest"].url)
             with running_browser(*addresses, tokens["demo-web"]) as browser:
-                yield Shop(settings, tokens, browser, addresses[0])
+                yield Shop(settings, tokens, browser, *addresses)
 
 
 def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +143,7 @@ def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(value, dict):
             return value
         wider = {name: widened(member) for name, member in value.items()}
-        return {**wider, "ar": wider["en"]} if "en" in wider else wider
+        return {**wider, "ar": copy.deepcopy(wider["en"])} if "en" in wider else wider
 
     wide: dict[str, Any] = widened(policy)
     wide["sources"]["demo-web"] = {"jurisdiction": "DE"}
@@ -102,4 +160,11 @@ def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
         "gpc": "يطلب متصفحك عدم تتبعك، ونحن نلتزم بذلك.",
         "more": "ماذا نجمع ولماذا",
     }
+    purposes = {
+        "analytics": ("إحصاءات", "لنفهم كيف يُستخدم متجرنا ونصلح ما لا يعمل."),
+        "personalization": ("تخصيص", "لنعرض لك ما يناسبك."),
+        "marketing": ("تسويق", "لنراسلك ونختار الإعلانات التي تراها."),
+    }
+    for purpose, (name, description) in purposes.items():
+        wide["texts"]["ar"]["purposes"][purpose] = {"name": name, "description": description}
     return wide

@@ -18,7 +18,9 @@ const sdkFile = (path) => readFile(new URL(`../../sdk/node_modules/${path}`, imp
 async function start() {
   if (installed) return chromium.launch({ executablePath: installed });
   const { default: packed } = packages("@sparticuz/chromium");
-  const args = packed.args.filter((argument) => argument !== "--disable-web-security");
+  // Without web security CORS would not be tested; a single process ends with the first visitor that leaves.
+  const unwanted = ["--disable-web-security", "--single-process"];
+  const args = packed.args.filter((argument) => !unwanted.includes(argument));
   return chromium.launch({ executablePath: await packed.executablePath(), args });
 }
 

@@ -9,19 +9,24 @@ function translation() {
   const texts = Object.fromEntries(Object.entries(policy.texts).map(([name, text]) => [name, escaped(text)]));
   const more = `<a href="${base}transparency#language=${policy.language}">${texts.more}</a>`;
   const note = gpc ? `<span class="candor-gpc">${texts.gpc}</span>` : "";
-  const description = `${texts.body} ${more}${note}`;
+  const named = policy.purposes.map(({ name }) => `<span>${escaped(name)}</span>`).join(" ");
   const buttons = { acceptAllBtn: texts.accept, acceptNecessaryBtn: texts.reject, closeIconLabel: texts.close };
-  const sections = policy.purposes.map(({ id, name, description }) => ({
-    title: escaped(name),
-    description: escaped(description),
-    linkedCategory: id,
+  const sections = policy.purposes.map((purpose) => ({
+    title: escaped(purpose.name) + (gpc && purpose.gpc ? '<span class="candor-mark">GPC</span>' : ""),
+    description: escaped(purpose.description),
+    linkedCategory: purpose.id,
   }));
   return {
-    consentModal: { title: texts.title, description, showPreferencesBtn: texts.choose, ...buttons },
+    consentModal: {
+      title: texts.title,
+      description: `${texts.body} ${more}<span class="candor-purposes">${named}</span>${note}`,
+      showPreferencesBtn: texts.choose,
+      ...buttons,
+    },
     preferencesModal: {
       title: texts.reopen,
       savePreferencesBtn: texts.save,
-      sections: [{ description }, ...sections],
+      sections: [{ description: `${texts.body} ${more}${note}` }, ...sections],
       ...buttons,
     },
   };

@@ -19,7 +19,12 @@ const waiting = [];
 const followers = [];
 
 const stamp = () => ({ categoryPreferences: policy ? each(allowed) : {} });
-const stamped = (context) => ({ ...context, consent: stamp() });
+
+// The context of an event. Where the tag says where the visitor is, the event is judged by that place's regime.
+function stamped(context) {
+  const [country, region] = (jurisdiction || "").split("-");
+  return { ...(country && { location: { country, region } }), ...context, consent: stamp() };
+}
 
 const gate = (call) =>
   new Promise((go) => {
@@ -39,12 +44,13 @@ function hold(sdk, load) {
     if (own) sdk[name] = (...given) => gate(() => own.apply(sdk, given));
   }
   let loaded = false;
+  let stale = false;
   const follow = (may) => {
-    if (!may && !loaded) return;
-    const managed = { allowedConsentIds: ids(true), deniedConsentIds: ids(false) };
-    const consentManagement = { enabled: true, provider: "custom", ...managed };
-    if (loaded) return sdk.consent && sdk.consent({ consentManagement });
+    if (loaded) return sdk.setCustomContext && sdk.setCustomContext(stamped());
+    // What it was told before this script came, it keeps itself: after a no that goes nowhere either.
+    if (!may) return void (stale = state() === "drop" || stale);
     loaded = true;
+    if (stale && sdk._preInitBuffer) sdk._preInitBuffer.clear();
     if (sdk.addSourceMiddleware) {
       sdk.addSourceMiddleware(({ payload, next }) => {
         payload.obj.context = stamped(payload.obj.context);
@@ -52,7 +58,8 @@ function hold(sdk, load) {
       });
     }
     sdk.setAnonymousId(visitor());
-    load({ consentManagement });
+    load({ customContext: stamped(), ...(stale && { preConsent: { enabled: true } }) });
+    if (stale && sdk.consent) sdk.consent({ discardPreConsentEvents: true });
   };
   followers.push(follow);
   follow(state() === "pass");
