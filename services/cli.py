@@ -22,6 +22,7 @@ from services.commands.deadletters import deadletters
 from services.commands.keys import key_commands
 from services.commands.output import columns
 from services.commands.plan import plan
+from services.commands.policy import policy
 from services.commands.recent import show as show_recent
 from services.kernel import topics as registry
 from services.kernel.outcome import CandorError
@@ -161,7 +162,7 @@ def tail(
         asyncio.run(run())
 
 
-for group in (key_commands, deadletters, plan, breach):
+for group in (key_commands, deadletters, plan, policy, breach):
     candor.add_command(group)
 
 

@@ -32,6 +32,7 @@ SOURCE = "demo-web"
 PLENTY = 1_000_000_000
 """Events and bytes a second that the bench's key may send: metered like any other, and never held up."""
 ALL_PURPOSES = b"analytics,marketing,personalization"
+PLACES = (b"DE", b"FR", b"GB", b"US-CA", b"US-NY", b"BR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def events(calls: Iterable[Call], hasher: Hasher, *, permitted: bool) -> Iterato
             (headers.IDENTIFIERS, join(identifiers)),
             (headers.SOURCE, SOURCE.encode()),
             (headers.STARTED, b"%d" % now),
+            (headers.PLACE, PLACES[call.person % len(PLACES)]),
+            (headers.EVENT, (call.name or f"${call.type}").encode()),
         ]
         if permitted:
             named.append((headers.PURPOSES, ALL_PURPOSES))

@@ -221,13 +221,6 @@ async def test_reading_takes_a_key_with_the_scope(one: Instance, tokens: dict[st
     assert bad.status_code == 400 and "kind:value" in bad.json()["detail"]
 
 
-async def test_the_policy_is_public_and_its_hash_is_of_the_texts(one: Instance) -> None:
-    policy = (await one.http.get("/v1/policy")).json()
-    assert policy["regimes"] == {"*": "opt_out"}
-    assert set(policy["gpc"]["denies"]) < set(policy["purposes"])
-    assert len(policy["hash"]) == 64
-
-
 async def test_reading_decisions_is_logged_and_refused_without_the_scope(
     settings: Settings, one: Instance, tokens: dict[str, str]
 ) -> None:

@@ -239,10 +239,12 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(world: World, *, regime: str = "opt_out") -> AsyncIterator[Worker]:
-    """A worker of the profile service. Several may live at once."""
+async def worker(
+    world: World, *, regime: str = "opt_out", policies: InForce | None = None
+) -> AsyncIterator[Worker]:
+    """A worker of the profile service, by that policy or by one of that regime. Several may live at once."""
     settings, clock = world.settings, world.clock
-    policies = InForce(policy(regime, purposes=PURPOSES))
+    policies = policies or InForce(policy(regime, purposes=PURPOSES))
     async with AsyncExitStack() as stack:
         pool = await connect(settings, "profile")
         stack.push_async_callback(_closed, pool)

@@ -100,8 +100,18 @@ def golden(events: list[Event]) -> dict[str, dict[str, Any]]:
             "activity": _activity(members, newest),
             "first_seen_at": members[0].timestamp,
             "last_seen_at": members[-1].timestamp,
+            "place": _place(members),
         }
     return result
+
+
+def _place(members: list[Event]) -> str | None:
+    """As an event declared last, else as a source said last. ``members`` in the order of time."""
+    for declared in (True, False):
+        for e in reversed(members):
+            if e.place is not None and e.place_declared is declared:
+                return e.place
+    return None
 
 
 def _activity(members: list[Event], newest: int) -> dict[str, Any]:

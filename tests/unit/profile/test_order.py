@@ -14,7 +14,7 @@ from services.kernel import codec
 from services.kernel.events import Event
 from services.profile.domain.facet import HOUR, unpack
 from services.profile.domain.forest import Forest, Node, pack_members, unpack_members
-from services.profile.domain.golden import fold, profiles
+from services.profile.domain.golden import fold, place, profiles
 from services.profile.domain.observation import observe
 from tests.unit.profile.model import HASHER, event, golden
 
@@ -43,7 +43,9 @@ def logs(draw: st.DrawFn) -> list[Event]:
             "anonymous_id": anonymous,
             "source": draw(st.sampled_from(["web", "app"])),
             "timestamp": 1_700_000_000_000_000 + draw(st.integers(0, 60 * 24)) * HOUR,
+            "place": draw(st.sampled_from([None, "DE", "US-CA"])),
         }
+        fields["place_declared"] = fields["place"] is not None and draw(st.booleans())
         if kind == "track":
             fields["name"] = draw(st.sampled_from(["Viewed", "Ordered"]))
             names = st.sampled_from(["revenue", "total", "value", "other"])
@@ -59,11 +61,12 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 
 def published(forest: Forest) -> dict[str, bytes]:
-    """The golden record's bytes by profile, without what promise 5 leaves out."""
+    """The golden record's bytes by profile, without what promise 5 leaves out, and its place."""
     result = {}
     for root, members in profiles(forest.nodes.values()).items():
         record = fold(root, members, ("analytics",), 1)
-        result[record.profile_id] = codec.encode(msgspec.structs.replace(record, received_at=0))
+        record = msgspec.structs.replace(record, received_at=0)
+        result[record.profile_id] = codec.encode(record) + (place(members) or "").encode()
     return result
 
 
@@ -105,6 +108,7 @@ def test_the_fold_is_that_of_the_naive_model(log: list[Event]) -> None:
         record["traits"] = json.loads(record["traits"])
         for activity in record["activity"].values():
             activity["sums"] = {name: Fraction(total) for name, total in activity["sums"].items()}
+        record["place"] = place(members)
         profile_id = record.pop("profile_id")
         found[profile_id] = {
             name: value

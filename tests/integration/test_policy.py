@@ -1,0 +1,200 @@
+"""What people are asked and told over HTTP, a policy that changes meanwhile, and what the catalog lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from services.consent.flow.unlisted import KEPT, PER_SOURCE, Search
+from services.kernel import codec, keys
+from services.kernel.clock import DAY
+from services.kernel.message import Message
+from services.kernel.policy import load
+from services.kernel.settings import ROOT, Settings
+from tests.support.clock import ManualClock
+from tests.support.consent import Instance, consent
+from tests.support.policy import InForce
+from tests.support.profile import make_event
+
+TEXT = (ROOT / "deploy" / "policy.yaml").read_text()
+IN_TIME = 2.0
+"""Seconds within which a changed policy is in force."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def one(settings: Settings, clock: ManualClock, file: Path) -> AsyncIterator[Instance]:
+    async with consent(replace(settings, policy=file), clock) as instance:
+        yield instance
+
+
+async def asked(one: Instance, **query: str) -> Any:
+    answer = await one.http.get("/v1/policy", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_person_is_asked_in_their_language_by_the_law_of_their_place(one: Instance) -> None:
+    policy = load(ROOT / "deploy" / "policy.yaml")
+    german = await asked(one, language="de-AT", jurisdiction="AT")
+    assert (german["language"], german["regime"], german["jurisdiction"]) == ("de", "opt_in", "AT")
+    assert german["text_hash"] == policy.text_hash("de") and german["hash"] == policy.hash
+    assert german["texts"]["reject"] == policy.texts["de"].banner.reject
+    assert [(purpose["id"], purpose["gpc"]) for purpose in german["purposes"]] == [
+        ("analytics", False),
+        ("personalization", True),
+        ("marketing", True),
+    ]
+    assert german["languages"] == ["en", "de", "fr", "es"] and german["grants"] == {"days": 180}
+    american = await asked(one, jurisdiction="US-NY")
+    assert (american["language"], american["regime"], american["jurisdiction"]) == ("en", "opt_out", "US-NY")
+    unknown = await asked(one)
+    assert (unknown["regime"], unknown["jurisdiction"]) == ("opt_in", "*")
+
+
+async def test_a_write_key_s_source_says_where_its_people_are(one: Instance, settings: Settings) -> None:
+    web = keys.ensure_default_keys(settings)["demo-web"]
+    assert (await asked(one, writeKey=web))["jurisdiction"] == "US"
+    assert (await asked(one, writeKey=web, jurisdiction="DE"))["regime"] == "opt_in"
+    assert (await asked(one, writeKey="nonsense"))["jurisdiction"] == "*"
+
+
+async def test_anybody_may_ask_from_any_page_and_the_answer_may_be_kept_for_a_minute(one: Instance) -> None:
+    for path in ("/v1/policy", "/v1/catalog"):
+        answer = await one.http.get(path, headers={"Origin": "https://shop.example"})
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["cache-control"] == "public, max-age=60"
+    assert (await one.http.get("/v1/policy?jurisdiction=Texas")).status_code == 400
+
+
+async def test_the_catalog_tells_what_is_collected_in_their_language(one: Instance) -> None:
+    catalog = (await one.http.get("/v1/catalog?language=fr")).json()
+    (order,) = [event for event in catalog["events"] if event["name"] == "Order Completed"]
+    assert order["purposes"] == ["analytics", "personalization", "marketing"] and order["keep_days"] == 1098
+    assert order["recipients"][0] == "Les personnes qui gèrent notre boutique"
+    assert {"name": "total", "what": "Le prix de la commande"} in order["fields"]
+    (email,) = [trait for trait in catalog["traits"] if trait["name"] == "email"]
+    assert email["why"] == "Votre adresse e-mail, pour vous écrire." and email["keep_days"] is None
+    assert catalog["unlisted"] == []
+
+
+def write(file: Path, version: int, old: str = "", new: str = "") -> None:
+    file.write_text(TEXT.replace(old, new).replace("version: 2", f"version: {version}"))
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+# --- while it runs ------------------------------------------------------------------------------------
+
+
+async def in_force(one: Instance, version: int) -> None:
+    async with asyncio.timeout(IN_TIME):
+        while (await asked(one))["version"] != version:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def wrong(is_wrong: bool) -> None:
+    async with asyncio.timeout(IN_TIME):
+        while REGISTRY.get_sample_value("candor_policy_wrong") != is_wrong:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_a_changed_policy_is_taken_up_and_a_wrong_one_changes_nothing(
+    one: Instance, file: Path
+) -> None:
+    write(file, 7, '"*": opt_in', '"*": opt_out')
+    await in_force(one, 7)
+    assert (await asked(one))["regime"] == "opt_out"
+    assert REGISTRY.get_sample_value("candor_policy_version") == 7
+
+    write(file, 8, "opt_out", "no_idea")
+    await wrong(True)
+    assert (await asked(one))["version"] == 7
+    remove(file)
+    await asyncio.sleep(1)
+    assert (await asked(one))["version"] == 7
+    assert REGISTRY.get_sample_value("candor_policy_wrong") == 1
+
+    write(file, 9)
+    await in_force(one, 9)
+    await wrong(False)
+
+
+# --- what the catalog lacks ---------------------------------------------------------------------------
+
+
+async def found(search: Search, clock: ManualClock, *events: dict[str, Any]) -> None:
+    messages = [
+        Message(b"k", codec.encode(make_event(clock, f"m{number}", user_id="u", **fields)))
+        for number, fields in enumerate(events)
+    ]
+    search.offer({0: (messages, 0)})
+    await search._note(search._new())
+
+
+async def unlisted(one: Instance) -> list[tuple[str, str | None, str, str]]:
+    shown = (await one.http.get("/v1/catalog")).json()["unlisted"]
+    return [(item["kind"], item["event"], item["name"], item["source"]) for item in shown]
+
+
+async def test_what_was_seen_and_does_not_stand_in_the_catalog_is_listed(
+    one: Instance, clock: ManualClock, file: Path
+) -> None:
+    search = Search(one.pool, InForce(load(file)), clock)
+    ordered = {"total": 5, "coupon": {"code": "x"}}
+    traits = {"email": "e", "shoe_size": 44}
+    await found(
+        search,
+        clock,
+        {"name": "Order Completed", "properties": ordered},
+        {"name": "Wish Listed", "properties": {"sku": "1"}},
+        {"type": "identify", "name": None, "traits": traits, "source": "app"},
+        {"type": "screen", "name": "Home"},
+        {"name": "Wish Listed by ann@example.com"},
+    )
+    expected = [
+        ("trait", None, "shoe_size", "app"),
+        ("event", None, "$screen", "web"),
+        ("event", None, "Wish Listed", "web"),
+        ("event", None, "…", "web"),
+        ("field", "Order Completed", "coupon", "web"),
+    ]
+    assert sorted(await unlisted(one), key=str) == sorted(expected, key=str)
+
+    write(file, 3, "        total: {en", "        coupon: {en")
+    await in_force(one, 3)
+    assert ("field", "Order Completed", "coupon", "web") not in await unlisted(one)
+    clock.advance(KEPT + DAY)
+    assert await unlisted(one) == []
+
+
+async def test_senders_can_not_fill_the_list(one: Instance, clock: ManualClock, file: Path) -> None:
+    search = Search(one.pool, InForce(load(file)), clock)
+    await found(search, clock, {"name": "First"})
+    clock.advance(1)
+    for turn in range(9):
+        names = [{"name": f"Invented {turn} {number}"} for number in range(50)]
+        await found(search, clock, *names)
+    await found(search, clock, {"name": "Another", "source": "app"})
+    listed = await unlisted(one)
+    assert sum(source == "web" for *_, source in listed) == PER_SOURCE
+    assert ("event", None, "First", "web") in listed and ("event", None, "Another", "app") in listed
