@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import uuid
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -19,13 +20,16 @@ from litestar.params import FromPath, QueryParameter
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
+from services.consent.domain.visitor import Unproven, anonymous
 from services.consent.flow.changes import Decide
 from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
+from services.consent.flow.visitors import Visitors
+from services.consent.privacy_api import Asking, person_of
 from services.kernel.clock import Clock
 from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
-from services.kernel.identifier import Hasher, Identifier
+from services.kernel.identifier import ANONYMOUS_ID, Hasher, Identifier
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import Outage
 from services.kernel.policy import Policy
@@ -66,16 +70,21 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     beside it. The answer comes once no event of a later request can get past the decision.
 
     The key: `Authorization: Bearer`, or a write key as Basic user name or as `writeKey`. With a write key
-    anybody may deny, but grant only for an anonymous_id. Sent again with the same `id`, it counts once.
+    anybody may deny, but grant only for an anonymous_id. A person comes with `Authorization: Visitor …` or
+    `Link …`, and decides for who they have shown to be. Sent again with the same `id`, it counts once. A
+    visitor's `secret` claims the anonymous_id, as `POST /v1/visitors` does.
     """
     body = _json_object(await request.body())
-    key = _key(request, state.keyring, body)
+    person = await person_of(request, state)
+    key = None if person else _key(request, state.keyring, body)
     policy: Policy = state.policies.current
     try:
         decided = read(body, policy.purposes, state.cleaner)
     except Invalid as error:
         raise Problem(400, "Not a decision", state.cleaner.text(str(error))[0]) from None
-    if decided.needs_server_key and "consent:write" not in key.scopes:
+    if person is not None and not decided.identifiers <= person.proven.identifiers:
+        raise Problem(403, "Forbidden", "identifiers: expected those that the secret or link is for")
+    if key is not None and decided.needs_server_key and "consent:write" not in key.scopes:
         raise Problem(
             403,
             "Forbidden",
@@ -83,7 +92,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             "a write key may deny, or grant for an anonymous_id alone",
         )
     identifier = decided.id or str(uuid.uuid4())
-    change = _change(decided, identifier, key, policy, state.hasher)
+    change = _change(decided, identifier, key or person, policy, state.hasher)
     decisions: Decisions = state.decisions
     publications: Publications = state.publications
     try:
@@ -100,6 +109,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             headers={"Retry-After": str(RETRY_SECONDS)},
             id=identifier,
         ) from None
+    await _claim(state, decided, body.get("secret"))
     terms = cast(Terms, noted.terms)  # as of every decision
     return receipt_shown(terms, noted.position, decided.identifiers)
 
@@ -180,17 +190,37 @@ def _key(request: Request[Any, Any, Any], keyring: KeyRing, body: dict[str, Any]
     return key
 
 
-def _change(decided: Decided, identifier: str, key: Key, policy: Policy, hasher: Hasher) -> Decide:
+async def _claim(state: State, decided: Decided, secret: Any) -> None:
+    """Note the visitor's secret that came along. A decision stands whoever has claimed the identifier."""
+    visitors: Visitors = state.visitors
+    visitor = next(iter(decided.identifiers)) if len(decided.identifiers) == 1 else None
+    if secret is not None and visitor is not None and visitor.kind == ANONYMOUS_ID:
+        with suppress(Unproven):
+            await visitors.claim(anonymous(visitor.value), secret)
+
+
+def _change(
+    decided: Decided, identifier: str, who: Key | Asking | None, policy: Policy, hasher: Hasher
+) -> Decide:
+    if isinstance(who, Asking):
+        # Ids are unique per source: one person must not be told of another's decision by theirs.
+        name = who.actor.name
+        source = f"{name} {min(who.named).hex()}"
+        place = None
+    else:
+        key = cast(Key, who)
+        name, source = key.name, key.source or f"key {key.id}"
+        place = policy.place_of(key.source, None)
     record = {
         **decided.proof,
         "identifiers": sorted(map(str, decided.identifiers)),
         "origin": "api",
-        "key": key.name,
+        "key": name,
         "policy_in_force": policy.version,
-        "regime": policy.regime(policy.place_of(key.source, None)),
+        "regime": policy.regime(place),
     }
     return Decide(
-        source=key.source or f"key {key.id}",
+        source=source,
         id=identifier,
         identifiers=frozenset(map(hasher.of, decided.identifiers)),
         purposes=decided.purposes,

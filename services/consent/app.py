@@ -11,12 +11,16 @@ from services.consent.control import plan
 from services.consent.flow.audit import audit_loop
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
+from services.consent.flow.privacy import STAGE as PRIVACY
+from services.consent.flow.privacy import Requests, results_loop
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.truncation import Truncation
 from services.consent.flow.unlisted import Search
+from services.consent.flow.visitors import Visitors
 from services.consent.pages import HANDLERS as PAGES
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
+from services.consent.privacy_api import HANDLERS as PEOPLE
 from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.consent.tag import Tag
 from services.kernel import topics
@@ -25,6 +29,7 @@ from services.kernel.clock import Clock
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import Neighbours, internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
@@ -54,7 +59,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         producer = BatchProducer(settings, f"candor-{SERVICE}")
         await producer.start()
         stack.push_async_callback(producer.stop)
-        view = View(settings, TOPIC, settings.home / SERVICE / "state", project, health)
+        view = View(settings, TOPIC, settings.home / SERVICE / "state-2", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
 
@@ -65,6 +70,11 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         schedule = Schedule(settings, SERVICE, health)
         plan(schedule, decisions.lapse)
 
+        neighbours = Neighbours(settings)
+        stack.push_async_callback(neighbours.close)
+        requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+        letters = DeadLetters(producer, clock, PRIVACY)
+
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
         hasher = settings.hasher()
@@ -74,9 +84,9 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *POLICY_HANDLERS, *TAG_HANDLERS, *PAGES],
+            [*HANDLERS, *PEOPLE, *POLICY_HANDLERS, *TAG_HANDLERS, *PAGES],
             health,
-            KeyRing(settings.keyring),
+            KeyRing(settings.keyring, own=[internal_key(settings)]),
             Audit(producer, clock, SERVICE),
             cors=CORS,
             pool=pool,
@@ -87,6 +97,9 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             decisions=decisions,
             tag=Tag(),
             publications=publications,
+            requests=requests,
+            visitors=Visitors(settings, pool, hasher, clock),
+            neighbours=neighbours,
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(
@@ -97,6 +110,8 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "publications": publications.run(),
                 "relay": relay.run(),
                 "signals": signals.run(),
+                "requests": requests.run(),
+                "results": results_loop(settings, pool, letters, health).run(),
                 "audit": audit_loop(settings, pool, health).run(),
                 "schedule": schedule.run(),
                 "gate": gate_loop(settings, gate, health).run(),

@@ -173,3 +173,53 @@ DELETE FROM unlisted WHERE last_seen < $1 OR (kind, event, name, source) IN (
 -- name: unlisted
 SELECT kind, event, name, source, first_seen, last_seen FROM unlisted WHERE last_seen >= $1
 ORDER BY source, kind, event, name
+
+-- name: claim_visitor
+INSERT INTO visitors (identifier, secret, claimed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+
+-- name: visitor_secret
+SELECT secret FROM visitors WHERE identifier = $1
+
+-- name: add_request
+INSERT INTO requests (id, type, how, named, received_at, due_at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: add_steps
+INSERT INTO request_steps (request, service, state, at) SELECT $1, service, $3, $4 FROM unnest($2::text[]) AS service
+
+-- name: request
+SELECT id, type, how, named, received_at, due_at, erased_at, identifiers FROM requests WHERE id = $1
+
+-- name: requests_of
+-- Those that name any of the identifiers, the newest first.
+SELECT id, type, how, named, received_at, due_at, erased_at, identifiers FROM requests
+WHERE named && $1::bytea[] ORDER BY received_at DESC, id LIMIT $2
+
+-- name: steps_of
+SELECT request, service, state, at, counts, detail FROM request_steps WHERE request = ANY($1::text[])
+
+-- name: take_steps
+-- Steps that are not done and nobody is at, the longest waiting first; they are the caller's for a while.
+UPDATE request_steps SET asked_at = $2
+WHERE (request, service) IN (
+    SELECT request, service FROM request_steps WHERE state <> 'done' AND asked_at < $1
+    ORDER BY asked_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+RETURNING request, service
+
+-- name: settle_step
+-- What is done stays done: an answer may come twice, and late.
+UPDATE request_steps SET state = $3, at = $4, counts = $5, detail = $6
+WHERE request = $1 AND service = $2 AND state <> 'done'
+
+-- name: ask_now
+UPDATE request_steps SET asked_at = 0 WHERE request = $1 AND service = $2
+
+-- name: settle_cut
+UPDATE requests SET identifiers = $2, erased_at = $3 WHERE id = $1
+
+-- name: erase_records
+-- Of the decisions up to the last of these positions, but for these themselves, that name any of the hashes:
+-- what the chain holds by commitment only.
+UPDATE ledger SET salt = NULL, record = NULL
+WHERE record IS NOT NULL AND position < (SELECT max(own) FROM unnest($2::bigint[]) AS own)
+  AND position <> ALL($2::bigint[]) AND position IN (
+    SELECT position FROM ledger_identifiers WHERE hash = ANY($1::bytea[]))

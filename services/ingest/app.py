@@ -9,15 +9,20 @@ from services.ingest.api import Endpoint
 from services.ingest.description import describe
 from services.ingest.flow import TOPIC, Flow
 from services.ingest.keys_api import HANDLERS
+from services.ingest.letters import REQUESTS, RESULTS, Erasing
+from services.ingest.letters import STAGE as ERASING
 from services.ingest.outage import Outages
 from services.ingest.plans import Plans
+from services.ingest.privacy_api import privacy_copy
 from services.ingest.recent import get_recent
 from services.kernel import deadletter, topics
 from services.kernel.audit import TOPIC as AUDIT
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
+from services.kernel.consume import BatchLoop
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.masking.rules import Rules
@@ -36,29 +41,38 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
     InvalidPolicy, InvalidPlan, and Outage while Kafka does not answer."""
     rules = Rules.load(settings.ingest_rules)
     policies = Policies(settings.policy, clock)
-    await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT])
+    await topics.ensure(settings, [TOPIC, deadletter.TOPIC, AUDIT, REQUESTS, RESULTS])
     producer = BatchProducer(settings, "candor-ingest")
     await producer.start()
     try:
-        keyring = KeyRing(settings.keyring)
+        keyring = KeyRing(settings.keyring, own=[internal_key(settings)])
         audit = Audit(producer, clock, "ingest")
         outages = Outages(producer, health)
         recent = Recent(settings, policies, clock)
         rest = create_app(
             "ingest",
             SUMMARY,
-            [*HANDLERS, get_recent],
+            [*HANDLERS, get_recent, privacy_copy],
             health,
             keyring,
             audit,
             keyring_path=settings.keyring,
             recent=recent,
+            settings=settings,
         )
         describe(rest)
+        erasing = BatchLoop(
+            settings,
+            group="ingest-erasing",
+            topics=[REQUESTS],
+            handler=Erasing(settings, producer, clock),
+            stage=ERASING,
+            health=health,
+        )
         plans = Plans(settings.plan)
         flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), plans, policies, clock)
-        tasks = {"outages": outages.watch(), "policy": policies.run()}
         try:
+            tasks = {"outages": outages.watch(), "erasing": erasing.run(), "policy": policies.run()}
             yield Running(Endpoint(flow, keyring, clock, rest, outages), tasks)
         finally:
             await recent.stop()

@@ -79,12 +79,14 @@ class Grant(Struct, frozen=True, gc=False):
 
 class ConsentState(Record, frozen=True, gc=False):
     schema = "consent_state"
+    schema_version = 2
 
     version: int
     denied: list[str]
     granted: list[Grant]
     gpc: bool
     decided_at: int
+    erased_at: int = 0
 
 
 class Activity(Struct, frozen=True, gc=False):
@@ -172,6 +174,27 @@ class AuditAct(Record, frozen=True, gc=False):
     outcome: str
 
 
+class PrivacyRequest(Record, frozen=True, gc=False):
+    schema = "privacy_request"
+
+    id: str
+    type: str
+    services: list[str]
+    identifiers: list[bytes]
+    erased_at: int
+
+
+class PrivacyResult(Record, frozen=True, gc=False):
+    schema = "privacy_result"
+
+    request: str
+    service: str
+    state: str
+    at: int
+    counts: dict[str, int]
+    detail: str
+
+
 RECORDS: tuple[type[Record], ...] = (
     Event,
     DeadLetter,
@@ -183,4 +206,6 @@ RECORDS: tuple[type[Record], ...] = (
     Transition,
     Membership,
     AuditAct,
+    PrivacyRequest,
+    PrivacyResult,
 )

@@ -25,8 +25,21 @@ from services.kernel.outcome import Outage
 from services.kernel.settings import Settings
 from services.kernel.token import hash_token, is_sound, make_token
 
-SCOPES = ("consent:read", "consent:write", "keys:admin", "profile:read", "segment:read", "segment:admin")
-KINDS = {"write": (), "server": ("consent:read", "consent:write", "profile:read"), "admin": SCOPES}
+SCOPES = (
+    "consent:read",
+    "consent:write",
+    "keys:admin",
+    "privacy:read",
+    "privacy:write",
+    "profile:read",
+    "segment:read",
+    "segment:admin",
+)
+KINDS = {
+    "write": (),
+    "server": ("consent:read", "consent:write", "privacy:read", "privacy:write", "profile:read"),
+    "admin": SCOPES,
+}
 """Kinds of keys with their scopes. write: public, for apps. server: secret, writes events and decisions.
 admin: writes no events; has all scopes, or those that were chosen."""
 
@@ -40,7 +53,7 @@ log = logging.getLogger(__name__)
 
 
 class KeyRing:
-    """The live keys of the keyring file, looked up by token.
+    """The live keys of the keyring file and the process's ``own``, looked up by token.
 
     While the file can't be read the last known keys stay in force; where none were ever read, look-ups
     raise Outage: to answer that a key is unknown would have SDKs throw their events away.
@@ -50,10 +63,12 @@ class KeyRing:
         self,
         path: Path,
         *,
+        own: Sequence[Key] = (),
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
+        self._own = own
         self._monotonic = monotonic
         self._wall = wall
         self._checked = float("-inf")
@@ -117,7 +132,8 @@ class KeyRing:
             self._index(now)
 
     def _index(self, now: float) -> None:
-        ends = {token.hash: (_end(key, token), key) for key in self._keys for token in key.tokens}
+        keys = (*self._keys, *self._own)
+        ends = {token.hash: (_end(key, token), key) for key in keys for token in key.tokens}
         self._by_hash = {hash_: key for hash_, (end, key) in ends.items() if end > now}
         self._by_token = {}
         self._next_end = min((end for end, _ in ends.values() if end > now), default=float("inf"))

@@ -23,6 +23,7 @@ FOREVER = 1 << 62
 MAX_STAMP = 2048
 """Bytes of a stamp: verdicts are cached by it."""
 _TIME = 8
+_HEAD = 2 * _TIME
 _FOREVER = FOREVER.to_bytes(_TIME, "big")
 _CACHED = 10_000
 
@@ -57,12 +58,20 @@ def _stamp(data: bytes) -> Stamp:
 def project(value: bytes) -> bytes:
     """A consent_state record in the compact form that views keep and Judge reads. Raises BadRecord.
 
-    Eight bytes with the time before which it holds as it stands, then answers with no absolute time in them:
-    millions give the same few answers, so that verdicts on them can be cached, each at a time of their own.
+    Eight bytes with the time before which it holds as it stands, eight with that of its erasure, then answers
+    with no absolute time in them: millions give the same few answers, so that verdicts on them can be cached,
+    each at a time of their own.
     """
     state = codec.decode(ConsentState, value)
-    return _compact(
-        state.denied, [(grant.purpose, grant.expires_at) for grant in state.granted], state.gpc, 0
+    grants = [(grant.purpose, grant.expires_at) for grant in state.granted]
+    return _compact(state.denied, grants, state.gpc, 0, moment(state.erased_at))
+
+
+def erased_before(states: Iterable[bytes | None]) -> int:
+    """The time before which everything of these identifiers was erased, µs; 0 where nothing was. An event
+    whose request began before it must be dropped, whatever is granted since."""
+    return int.from_bytes(
+        max((state[_TIME:_HEAD] for state in states if state is not None), default=b""), "big"
     )
 
 
@@ -92,12 +101,14 @@ _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(_Answers)
 
 
-def _compact(denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int) -> bytes:
+def _compact(
+    denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int, erased: bytes
+) -> bytes:
     expiries = dict(grants)
     first = min((expiry for expiry in expiries.values() if expiry > now), default=FOREVER)
     live = {purpose: expiry - first for purpose, expiry in expiries.items() if expiry > now}
     answers = _Answers(frozenset(denied), live, frozenset(expiries.keys() - live.keys()), gpc)
-    return first.to_bytes(_TIME, "big") + _encoder.encode(answers)
+    return moment(first) + erased + _encoder.encode(answers)
 
 
 def _current(state: bytes, now: int) -> bytes:
@@ -105,11 +116,10 @@ def _current(state: bytes, now: int) -> bytes:
     first = int.from_bytes(state[:_TIME], "big")
     if first > now:
         return state
-    answers = _decoder.decode(state[_TIME:])
+    answers = _decoder.decode(state[_HEAD:])
     grants = [(purpose, first + later) for purpose, later in answers.granted.items()]
-    return _compact(
-        answers.denied, [*grants, *((purpose, 0) for purpose in answers.lapsed)], answers.gpc, now
-    )
+    grants += [(purpose, 0) for purpose in answers.lapsed]
+    return _compact(answers.denied, grants, answers.gpc, now, state[_TIME:_HEAD])
 
 
 Case: TypeAlias = tuple[Basis, bytes | None, tuple[bytes | None, ...]]
@@ -139,9 +149,9 @@ def case(states: Iterable[bytes | None], stamp: bytes | None, now: bytes, basis:
     bodies = [
         None
         if state is None
-        else state[_TIME:]
+        else state[_HEAD:]
         if state[:_TIME] > now
-        else _current(state, int.from_bytes(now, "big"))[_TIME:]
+        else _current(state, int.from_bytes(now, "big"))[_HEAD:]
         for state in states
     ]
     return basis, stamp, tuple(bodies)
@@ -174,7 +184,7 @@ class Judge:
         """
         current = [None if state is None else _current(state, now) for state in states]
         first = min((state[:_TIME] for state in current if state is not None), default=_FOREVER)
-        verdict = self.verdict((basis, stamp, tuple([state and state[_TIME:] for state in current])))
+        verdict = self.verdict((basis, stamp, tuple([state and state[_HEAD:] for state in current])))
         return verdict._replace(until=int.from_bytes(first, "big"))
 
     def verdict(self, case: Case) -> Verdict:

@@ -13,6 +13,7 @@ from services.kernel.consume import BatchLoop
 from services.kernel.deadletter import DeadLetters
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.permission import Judge, project
 from services.kernel.policy import Policies
@@ -27,9 +28,13 @@ from services.profile.api import HANDLERS
 from services.profile.control import Control
 from services.profile.flow.applying import STAGE, Applying
 from services.profile.flow.decisions import Decisions
+from services.profile.flow.erasing import REQUESTS, Erasing
+from services.profile.flow.erasing import STAGE as ERASING
 from services.profile.flow.publishing import GoldenRecords, Links
 from services.profile.flow.reading import Reader
+from services.profile.flow.rectifying import Rectifying
 from services.profile.flow.showing import Profiles
+from services.profile.privacy_api import HANDLERS as PRIVACY
 from services.profile.store import CHANNEL
 
 SUMMARY = "Who a person is across identifiers, and what is known of them."
@@ -46,7 +51,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         producer = BatchProducer(settings, "candor-profile")
         await producer.start()
         stack.push_async_callback(producer.stop)
-        view = View(settings, "consent.state", settings.home / "profile" / "consent", project, health)
+        view = View(settings, "consent.state", settings.home / "profile" / "consent-2", project, health)
         await view.start()
         stack.push_async_callback(view.stop)
         policies = Policies(settings.policy, clock)
@@ -72,17 +77,26 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             stage="profile-decisions",
             health=health,
         )
+        erasing = BatchLoop(
+            settings,
+            group="profile-erasing",
+            topics=[REQUESTS],
+            handler=Erasing(pool, view, settings.hasher(), producer, clock),
+            stage=ERASING,
+            health=health,
+        )
         golden = GoldenRecords(view, judge, clock)
         records = Relay(settings, "profiles", pool, golden, health, channel=CHANNEL)
         links = Relay(settings, "links", pool, Links(), health, channel=CHANNEL)
         app = create_app(
             "profile",
             SUMMARY,
-            HANDLERS,
+            [*HANDLERS, *PRIVACY],
             health,
-            KeyRing(settings.keyring),
+            KeyRing(settings.keyring, own=[internal_key(settings)]),
             Audit(producer, clock, "profile"),
             profiles=Profiles(pool, view, judge, clock),
+            rectifying=Rectifying(pool, settings.hasher(), clock),
             hasher=settings.hasher(),
             clock=clock,
         )
@@ -92,6 +106,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
                 "policy": policies.run(),
                 "events": events.run(),
                 "decisions": decisions.run(),
+                "erasing": erasing.run(),
                 "records": records.run(),
                 "links": links.run(),
                 "schedule": schedule.run(),

@@ -58,9 +58,10 @@ class Control:
         await store.drop_days(self._pool, "events", today - EVENTS_KEPT_DAYS)
 
     async def mark_expired(self) -> None:
-        """Have profiles with a grant that ended folded again."""
+        """Have profiles with a grant that ended folded again, and tombstones published once more."""
         async with self._pool.acquire() as connection, connection.transaction():
             await store.mark_expired(connection, self._clock.now())
+            await store.mark_erased_again(connection, self._clock.now())
             await notify(connection, CHANNEL)
 
     async def refold(self) -> None:

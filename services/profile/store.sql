@@ -135,3 +135,42 @@ SELECT after FROM refolding FOR UPDATE
 
 -- name: advance_refolding
 UPDATE refolding SET after = $1
+
+-- name: older_transactions
+-- Of this service, begun before that time.
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = current_setting('application_name')
+  AND xact_start < $1 AND pid <> pg_backend_pid()
+
+-- name: evidence_of
+SELECT found.child, found.parent, found.source, found.message_id, found.at
+FROM unnest($1::bytea[]) AS wanted (child)
+CROSS JOIN LATERAL (SELECT * FROM evidence WHERE evidence.child = wanted.child OFFSET 0) AS found
+
+-- name: delete_evidence
+-- Of these children what these parents' events showed.
+DELETE FROM evidence WHERE child = ANY ($1::bytea[]) AND parent = ANY ($2::bytea[])
+
+-- name: delete_facets
+DELETE FROM facets WHERE id = ANY ($1::bytea[])
+
+-- name: delete_events
+DELETE FROM events WHERE facet = ANY ($1::bytea[])
+RETURNING day, facet, at, partition, "offset", purposes, record
+
+-- name: count_profiles_gone
+UPDATE partitions SET profiles = profiles + $1 WHERE partition = (SELECT min(partition) FROM partitions)
+
+-- name: note_erased
+INSERT INTO erased (id, again_at) SELECT id, $2 FROM unnest($1::bytea[]) AS given (id)
+ON CONFLICT (id) DO UPDATE SET again_at = excluded.again_at
+
+-- name: mark_erased_again
+WITH due AS (DELETE FROM erased WHERE again_at <= $1 RETURNING id)
+INSERT INTO marks (root) SELECT id FROM due
+
+-- name: events_page
+-- Events of these facets by event time, after that place in their order.
+SELECT day, facet, at, partition, "offset", purposes, record FROM events
+WHERE facet = ANY ($1::bytea[]) AND (at, partition, "offset") > ($2, $3, $4)
+ORDER BY at, partition, "offset" LIMIT $5

@@ -13,15 +13,19 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.api import CORS, HANDLERS
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
+from services.consent.flow.privacy import Requests
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
+from services.consent.flow.visitors import Visitors
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
+from services.consent.privacy_api import HANDLERS as PEOPLE
 from services.kernel import codec
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
 from services.kernel.events import ConsentState
 from services.kernel.health import Health
 from services.kernel.http import create_app
+from services.kernel.internal import Neighbours, internal_key
 from services.kernel.keys import KeyRing
 from services.kernel.policy import Policies
 from services.kernel.postgres import Pool, connect
@@ -54,7 +58,14 @@ async def consent(
     decisions, publications = Decisions(pool, policies, clock), Publications(pool)
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
-    runs: list[Coroutine[Any, Any, None]] = [decisions.run(), publications.run(), policies.run()]
+    neighbours = Neighbours(settings)
+    requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+    runs: list[Coroutine[Any, Any, None]] = [
+        decisions.run(),
+        publications.run(),
+        requests.run(),
+        policies.run(),
+    ]
     if relay:
         source = StateSource()
         runs.append(Relay(settings, "consent", pool, source, health, channel=UNPUBLISHED, sweep=sweep).run())
@@ -63,9 +74,9 @@ async def consent(
     app = create_app(
         "consent",
         "",
-        [*HANDLERS, *POLICY_HANDLERS],
+        [*HANDLERS, *PEOPLE, *POLICY_HANDLERS],
         health,
-        KeyRing(settings.keyring),
+        KeyRing(settings.keyring, own=[internal_key(settings)]),
         Audit(producer, clock, "consent"),
         cors=CORS,
         pool=pool,
@@ -74,6 +85,9 @@ async def consent(
         clock=clock,
         decisions=decisions,
         publications=publications,
+        requests=requests,
+        visitors=Visitors(settings, pool, settings.hasher(), clock),
+        neighbours=neighbours,
         cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
@@ -88,6 +102,7 @@ async def consent(
             for task in tasks:
                 task.cancel()
     finally:
+        await neighbours.close()
         await producer.stop()
         await asyncio.wait_for(pool.close(), 10)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,38 @@ def state_shown(
         "decided_at": time_shown(state.decided_at) if state.decided_at else None,
         "gpc": state.gpc,
         "purposes": purposes,
+    }
+
+
+def choices_shown(
+    states: Collection[ConsentState], now: int, known: Iterable[str], default: bool, regime: str
+) -> dict[str, Any]:
+    """What holds for a person with these identifiers, for each of the policy's ``known`` purposes: what all
+    of them allow."""
+    choices: dict[str, Any] = {}
+    for purpose in known:
+        verdicts = [answer(state, purpose, now) for state in states]
+        if DENIED in verdicts:
+            choices[purpose] = {"allowed": False, "because": "denied"}
+        elif DEFAULT in verdicts or not verdicts:
+            choices[purpose] = {"allowed": default, "because": f"default ({regime})"}
+        else:
+            ends = time_shown(min(verdicts))
+            choices[purpose] = {"allowed": True, "because": "granted", "expires_at": ends}
+    return choices
+
+
+def receipt_line(row: Row) -> dict[str, Any]:
+    """A decision in the list of a person's receipts."""
+    terms = read_terms(row.terms)
+    record: dict[str, Any] = {} if row.record is None else msgspec.json.decode(row.record)
+    kept = ("language", "text_hash", "policy_version", "regime")
+    return {
+        "position": row.position,
+        "decided_at": time_shown(terms.decided_at),
+        "method": terms.method,
+        "purposes": terms.purposes,
+        **{name: record.get(name) for name in kept},
     }
 
 

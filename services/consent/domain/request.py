@@ -78,7 +78,7 @@ def read(body: dict[str, Any], purposes: Collection[str], cleaner: Cleaner) -> D
         raise Invalid(f"method: expected one of {', '.join(METHODS)}")
     decided = Decided(
         id=_id(body.get("id"), cleaner),
-        identifiers=_identifiers(body, cleaner),
+        identifiers=read_identifiers(body, cleaner),
         purposes=_purposes(body.get("purposes"), purposes),
         method=method,
         proof=_proof(body, cleaner),
@@ -98,7 +98,7 @@ def _id(value: Any, cleaner: Cleaner) -> str | None:
     return value
 
 
-def _identifiers(body: dict[str, Any], cleaner: Cleaner) -> frozenset[Identifier]:
+def read_identifiers(body: dict[str, Any], cleaner: Cleaner) -> frozenset[Identifier]:
     """As at ingest, what must not be stored can be nobody's identifier."""
     names = [name for name in ("identifiers", "identifier") if body.get(name) is not None]
     if len(names) != 1:

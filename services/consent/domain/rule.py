@@ -6,6 +6,8 @@
   so that it expires to the regime's default. Denials do not expire.
 - Where neither holds, nothing is said: the regime's default.
 So a link can only restrict, and cutting it restores what was.
+- An erasure is a denial of everything that also cuts: what began before it is never used again, whatever is
+  granted later. The cut is of the identifiers that it names, and follows no links: erasing can't be undone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ EVERY = "*"
 """Stands for every purpose that is not named beside it, also for those added to the policy later."""
 GPC = "gpc"
 """Method of a decision that a Global Privacy Control signal made."""
+
+ERASURE = "erasure"
+"""Method of the denial with which an erasure begins."""
+RESTRICTION = "restriction"
+"""Method of a denial of everything that leaves what is stored where it is."""
 
 Choice = Literal["grant", "deny"]
 Verdict = int
@@ -130,7 +137,8 @@ def _of_component(
         verdicts = {purpose: _verdict(purpose, denials[purpose], named_by) for purpose in purposes}
         denied, granted = _listed(verdicts, now)
         decided_at = max(denied_at, max((d.decided_at for d in named_by), default=0))
-        return ConsentState(0, denied, granted, identifier in on_record, decided_at)
+        erased_at = max((d.decided_at for d in named_by if d.method == ERASURE), default=0)
+        return ConsentState(0, denied, granted, identifier in on_record, decided_at, erased_at)
 
     unnamed = state(b"", ())
     return {x: state(x, naming[x]) if x in naming else unnamed for x in members}

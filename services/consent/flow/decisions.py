@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import asyncpg
+from msgspec.structs import replace
 
 from services.consent import store
 from services.consent.domain import ledger, rule
@@ -257,9 +258,7 @@ async def _recompute(
         ended = before.next_expiry is not None and before.next_expiry <= now
         if ended or not _same(before, state):
             version = before.version + 1
-            value = codec.encode(
-                ConsentState(version, state.denied, state.granted, state.gpc, state.decided_at)
-            )
+            value = codec.encode(replace(state, version=version))
             later = [grant.expires_at for grant in state.granted if grant.expires_at > now]
             changed[identifier] = Stored(version, value, min(later, default=None))
     if changed:
@@ -273,4 +272,4 @@ def _same(before: Stored, state: ConsentState) -> bool:
     if before.state is None:
         return not (state.denied or state.granted or state.gpc)
     old = codec.decode(ConsentState, before.state)
-    return (old.denied, old.granted, old.gpc) == (state.denied, state.granted, state.gpc)
+    return replace(old, version=0, decided_at=0) == replace(state, version=0, decided_at=0)

@@ -31,7 +31,7 @@ from services.kernel.health import Health
 from services.kernel.identifier import ANONYMOUS_ID, HASH_SIZE, USER_ID, Hasher, is_blocked, split
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
-from services.kernel.permission import Case, Judge, Verdict, case, moment
+from services.kernel.permission import Case, Judge, Verdict, case, erased_before, moment
 from services.kernel.policy import Basis
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
@@ -45,6 +45,8 @@ SIGNALS = "consent.signals"
 RECORDS = 5000
 """A batch: the barrier and the commit cost 5 ms, whatever it holds."""
 LINK, GPC = "link", "gpc"
+ERASED = ("erasure",)
+"""What stands for the purposes denied where an event is dropped because it was erased."""
 WIRE = codec.HEADER_SIZE
 _WIRES = codec.wire_headers(Event)
 _CACHED = 10_000
@@ -68,12 +70,14 @@ def gate_loop(settings: Settings, gate: Gate, health: Health) -> BatchLoop:
 class Ruling(NamedTuple):
     """What becomes of the records of one batch that bear the same identifiers and stamp, on the same basis.
 
-    ``header``: what permitted records get; None drops them. ``signals``: kinds to send once.
+    ``header``: what permitted records get; None drops them. ``signals``: kinds to send once. ``erased``: what
+    began before that time (µs) is dropped all the same.
     """
 
     header: tuple[str, bytes] | None
     denied: tuple[str, ...]
     signals: tuple[str, ...]
+    erased: int = 0
 
 
 @dataclass(slots=True)
@@ -179,6 +183,8 @@ class Gate(BaseHandler):
                     header = ruling.header
                     if header is None:
                         judged.dropped[ruling.denied, source] += 1
+                    elif begun < ruling.erased:
+                        judged.dropped[ERASED, source] += 1
                     else:
                         value = record.value
                         if value is None or value[:WIRE] not in _WIRES:
@@ -215,7 +221,8 @@ class Gate(BaseHandler):
             ruling = self._rulings[known] = _ruling(self._judge.verdict(known))
         if len(identifiers) % HASH_SIZE:
             raise BadRecord("bad_header", IDENTIFIERS)
-        return ruling
+        erased = erased_before(states)
+        return ruling._replace(erased=erased) if erased else ruling
 
     def _count(self, judged: Judged) -> None:
         permitted = sum(len(messages) for messages, _ in judged.permitted.values())

@@ -28,7 +28,7 @@ def record_shown(record: GoldenRecord) -> dict[str, Any]:
         "user_ids": record.user_ids,
         "anonymous_ids": record.anonymous_ids,
         "purposes": record.purposes,
-        "traits": _read(record.traits),
+        "traits": read_json(record.traits),
         "activity": {
             name: {
                 "count": activity.count,
@@ -48,7 +48,7 @@ def explained(members: Sequence[Member]) -> dict[str, Any]:
     names = {id: f"{facet.kind}:{facet.value}" for id, facet in members}
     return {
         name: {
-            "value": _read(winner.value),
+            "value": read_json(winner.value),
             "source": winner.source,
             "message_id": winner.message_id,
             "at": time_shown(winner.at),
@@ -58,8 +58,8 @@ def explained(members: Sequence[Member]) -> dict[str, Any]:
                 {
                     "source": source,
                     "identifier": names[facet],
-                    "first": {"value": _read(first[2]), "at": time_shown(first[0])},
-                    "last": {"value": _read(last[2]), "at": time_shown(last[0])},
+                    "first": {"value": read_json(first[2]), "at": time_shown(first[0])},
+                    "last": {"value": read_json(last[2]), "at": time_shown(last[0])},
                 }
                 for source, facet, first, last in facts(members, name)
             ],
@@ -106,7 +106,7 @@ def event_shown(event: Event, purposes: str) -> dict[str, Any]:
 
     A payload that can't be decoded stands as text under ``payload``.
     """
-    payload = _read(event.payload)
+    payload = read_json(event.payload)
     return {
         "message_id": event.message_id,
         "source": event.source,
@@ -116,12 +116,12 @@ def event_shown(event: Event, purposes: str) -> dict[str, Any]:
         "anonymous_id": event.anonymous_id,
         "timestamp": time_shown(event.timestamp),
         "received_at": time_shown(event.received_at),
-        "purposes": purposes.split(","),
+        "purposes": purposes.split(",") if purposes else [],
         **(payload if isinstance(payload, dict) else {"payload": payload}),
     }
 
 
-def _read(json: bytes) -> Any:
+def read_json(json: bytes) -> Any:
     """The value; the text itself where it has none that can be decoded, such as the number 1e999."""
     try:
         return msgspec.json.decode(json)

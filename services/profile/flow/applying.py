@@ -20,7 +20,7 @@ from services.kernel.events import ConsentSignal
 from services.kernel.handler import Batch, Record
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
-from services.kernel.permission import Judge
+from services.kernel.permission import Judge, erased_before
 from services.kernel.postgres import Connection, Pool
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import notify
@@ -32,6 +32,8 @@ from services.profile.store import CHANNEL, Claimed, Kept
 
 STAGE = "profile"
 SIGNALS = "consent.signals"
+ERASED = ("erasure",)
+"""What stands for the purposes denied where an event is dropped because it was erased."""
 MAX_ATTEMPTS = 20
 MAX_PAIRS = 200_000
 """Links remembered as known, 32 bytes each: their children need not be locked."""
@@ -163,14 +165,16 @@ class Applying:
         for item in items:
             seen = item.seen
             basis = policy.basis(seen.source, seen.name, seen.place)
-            verdict = self._judge.judge([next(states) for _ in item.ids], item.stamp, now, basis)
-            if verdict.allowed:
+            held = [next(states) for _ in item.ids]
+            verdict = self._judge.judge(held, item.stamp, now, basis)
+            is_erased = item.started < erased_before(held)
+            if verdict.allowed and not is_erased:
                 allowed.append((item, verdict.allowed))
                 continue
             applied.outcomes["dropped"] += 1
             if verdict.split and seen.links:
                 _signal(item, applied)
-            for purpose in verdict.denied:
+            for purpose in ERASED if is_erased else verdict.denied:
                 applied.dropped[purpose, seen.source] += 1
         return allowed
 

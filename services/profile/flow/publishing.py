@@ -36,11 +36,13 @@ Outgoing = tuple[str, int | None, Message]
 
 
 class Round(NamedTuple):
-    """What to publish now. ``moved``: former roots with the roots that they became part of."""
+    """What to publish now. ``moved``: former roots with the roots that they became part of; ``gone``: facets
+    that were erased."""
 
     positions: list[int]
     version: int
     moved: dict[bytes, bytes]
+    gone: set[bytes]
     profiles: list[Profile]
 
 
@@ -75,7 +77,8 @@ class GoldenRecords:
                 positions.append(position)
         self._under_way = True
         moved, profiles = await store.read_profiles(connection, roots)
-        return Round(positions, await store.next_version(connection), moved, profiles)
+        gone = roots - moved.keys() - {profile.root for profile in profiles}
+        return Round(positions, await store.next_version(connection), moved, gone, profiles)
 
     async def messages(self, rows: Round) -> list[Outgoing]:
         # A decision marks profiles after it stood in the topic: behind the barrier the view holds it.
@@ -85,6 +88,10 @@ class GoldenRecords:
         for former, root in rows.moved.items():
             tombstone = ((headers.VERSION, version), (headers.MERGED_INTO, profile_id(root).encode()))
             outgoing.append((PROFILES, None, Message(profile_id(former).encode(), None, tombstone)))
+        for former in rows.gone:
+            outgoing.append(
+                (PROFILES, None, Message(profile_id(former).encode(), None, ((headers.VERSION, version),)))
+            )
         for number, profile in enumerate(rows.profiles):
             if number % YIELD_EVERY == YIELD_EVERY - 1:
                 await asyncio.sleep(0)

@@ -19,7 +19,8 @@ from services.profile.store import DAYS_AHEAD, WINDOW_DAYS
 
 
 class Readable(NamedTuple):
-    """An event of the batch. ``ids``: hashes of all its identifiers; ``key``: see :func:`message_key`."""
+    """An event of the batch. ``ids``: hashes of all its identifiers; ``key``: see :func:`message_key`;
+    ``started``: when its request began, µs."""
 
     record: Record
     ids: list[bytes]
@@ -27,6 +28,7 @@ class Readable(NamedTuple):
     seen: Observation
     day: int
     key: bytes
+    started: int
 
 
 @dataclass(slots=True)
@@ -78,7 +80,9 @@ class Reader:
         if stamp is not None:
             Stamp.from_header(stamp)  # raises here rather than when it is judged
         key = message_key(event.source, event.message_id)
-        return Readable(record, ids, stamp, seen, event.received_day, key)
+        started = headers.value(record.headers, headers.STARTED)
+        begun = int(started) if started is not None and started.isdigit() else event.received_at
+        return Readable(record, ids, stamp, seen, event.received_day, key, begun)
 
 
 def message_key(source: str, message_id: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from services.kernel.clock import Clock
@@ -10,7 +11,7 @@ from services.kernel.permission import Judge
 from services.kernel.postgres import Pool
 from services.kernel.view import View
 from services.profile import store
-from services.profile.domain.golden import fold, place
+from services.profile.domain.golden import Member, fold, place
 from services.profile.store import Kept, Profile
 
 
@@ -40,6 +41,34 @@ class Profiles:
         basis = self._judge.policy.profile_basis(place(profile.members))
         allowed = self._judge.judge(states, None, self._clock.now(), basis).allowed
         return Shown(profile, fold(profile.root, profile.members, allowed, 0))
+
+    async def settled(self) -> None:
+        """Return once all that was judged by decisions before this call is written. Raises Outage."""
+        await self._view.barrier()
+        await store.outlast(self._pool)
+
+    async def whole(self, ids: Iterable[bytes]) -> list[Profile]:
+        """The profiles that these identifiers belong to, each once, all of one moment."""
+        found: dict[bytes, Profile] = {}
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            for id in ids:
+                profile = await store.find_profile(connection, id)
+                if profile is not None:
+                    found[profile.root] = profile
+        return [found[root] for root in sorted(found)]
+
+    def purposes(self, members: Sequence[Member]) -> list[str]:
+        """What facets may be used for together now."""
+        states = self._view.get_many(member.id for member in members)
+        basis = self._judge.policy.profile_basis(place(members))
+        return list(self._judge.judge(states, None, self._clock.now(), basis).allowed)
+
+    async def events_after(
+        self, facets: Iterable[bytes], place: tuple[int, int, int], limit: int
+    ) -> list[Kept]:
+        """Applied events by (event time, partition, offset), those after that place."""
+        async with self._pool.acquire() as connection:
+            return await store.events_page(connection, facets, place, limit)
 
     async def history(self, profile: Profile, until: int, limit: int) -> list[Kept]:
         """Its applied events with an event time of at most ``until`` (µs), the newest first."""

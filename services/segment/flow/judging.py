@@ -98,6 +98,7 @@ class Judging(BaseHandler):
             changes += transitions
         await writing.save(copies, known)
         await writing.append(changes)
+        await writing.forget_names(copy.profile_id for copy in copies if copy.is_erased)
         return changes
 
     def _judge(

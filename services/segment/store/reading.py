@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+from services.kernel.events import GoldenRecord, Transition
 from services.kernel.postgres import Pool, own_connection
+from services.segment.domain.copy import Standing
+from services.segment.store.erasing import copies_of, memberships_of, transitions_of
 from services.segment.store.statements import PUBLISHED, SQL
 
 
@@ -95,6 +98,17 @@ class Reader:
         async with own_connection(self._pool) as connection:
             await connection.add_listener(PUBLISHED, lambda *_: wake())
             yield connection
+
+    async def kept_of(
+        self, profile_ids: Sequence[bytes]
+    ) -> tuple[list[GoldenRecord | None], list[Standing], list[Transition]]:
+        """Copies, memberships and kept transitions of profiles, all of one moment."""
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            return (
+                await copies_of(connection, profile_ids),
+                await memberships_of(connection, profile_ids),
+                await transitions_of(connection, profile_ids),
+            )
 
     async def forget(self, before: int, batch: int) -> int:
         """Delete up to ``batch`` published transitions of each partition from before the time."""

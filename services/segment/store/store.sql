@@ -253,3 +253,18 @@ FULL JOIN (
     GROUP BY segment_key, partition
 ) m USING (segment_key, partition)
 WHERE coalesce(c.members, 0) <> coalesce(m.members, 0)
+
+-- name: transitions_of
+SELECT partition, position, value FROM transitions WHERE profile_id = ANY($1::bytea[])
+
+-- name: rewrite_transitions
+UPDATE transitions t SET value = n.value
+FROM unnest($1::int[], $2::bigint[], $3::bytea[]) AS n (partition, position, value)
+WHERE t.partition = n.partition AND t.position = n.position
+
+-- name: copies_of
+SELECT profile_id, value FROM records WHERE profile_id = ANY($1::bytea[])
+
+-- name: memberships_of
+SELECT profile_id, segment_key, member, sequence, segment_version, reason, occurred_at FROM memberships
+WHERE profile_id = ANY($1::bytea[]) ORDER BY profile_id, segment_key

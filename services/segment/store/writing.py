@@ -16,6 +16,7 @@ from services.kernel.predicate import NEVER
 from services.segment.domain.definition import Catalog
 from services.segment.domain.judging import Known, Standing
 from services.segment.store.catalog import CatalogStore
+from services.segment.store.erasing import forget_names
 from services.segment.store.statements import SQL, TRANSITIONS
 
 
@@ -29,6 +30,11 @@ class Copy(NamedTuple):
     merged_into: bytes | None
     identifiers: bytes
     due: int
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the person is gone for good, not merged."""
+        return self.value is None and self.merged_into is None
 
 
 class Stored(NamedTuple):
@@ -158,6 +164,12 @@ class Writing:
         changed = [(key, partition, members) for (key, partition), members in sorted(counts.items())]
         await self._connection.execute(SQL.count_members, *zip(*changed, strict=True))
         await self._connection.execute("SELECT pg_notify($1, '')", TRANSITIONS)
+
+    async def forget_names(self, profile_ids: Iterable[bytes]) -> None:
+        """Take out of kept transitions whom these profiles were."""
+        erased = list(profile_ids)
+        if erased:
+            await forget_names(self._connection, erased)
 
     async def advance(self, offsets: Mapping[int, int]) -> None:
         """Store the positions, and how far profiles.state is read where that rose. Comes last."""
