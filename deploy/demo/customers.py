@@ -24,7 +24,7 @@ class Customers:
     def __init__(self, session: aiohttp.ClientSession, consent: str, key: str) -> None:
         self._session = session
         self._consent = consent
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers = {"Authorization": f"Bearer {key}", "X-Candor-Reason": "the customer logged in"}
 
     async def pass_on(self, user_id: str, choice: Mapping[str, Any]) -> None:
         """Make the choice that a visitor made in this browser (`candor.choice()`) hold for the account too,

@@ -17,7 +17,7 @@ class Memberships:
     def __init__(self, session: aiohttp.ClientSession, address: str, key: str) -> None:
         self._session = session
         self._address = address
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers = {"Authorization": f"Bearer {key}", "X-Candor-Reason": "shown to the visitor"}
 
     async def follow(self, segment: str, anonymous_id: str) -> AsyncIterator[dict[str, Any]]:
         """``{"member", "name"}`` now, and again after each transition of the visitor. Ends with the stream;

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.demo.segments import PROBED, SEGMENTS
 from deploy.demo.storefront import SDK
-from services.consent.tag import LIBRARY
+from services.consent.tag import LIBRARY, WEB
 from services.kernel import keys, topics
 from services.kernel.settings import ROOT
 from tests.support import stack
@@ -25,7 +25,7 @@ FOLDERS = [Path(__file__).with_name(name) for name in ("pages", "shop")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not all(path.exists() for path in (INSTALLED, NODE, LIBRARY, SDK)):
+    if not all(path.exists() for path in (INSTALLED, NODE, WEB / LIBRARY, SDK)):
         missing = pytest.mark.skip(
             reason="npm's packages are not installed: make test does that where it can"
         )

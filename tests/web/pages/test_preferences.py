@@ -1,5 +1,5 @@
-"""/preferences in a real Chromium, against the running services: choices and receipts, what is known, correcting,
-copying and erasing, and what a wrong link or a service that is away looks like."""
+"""/preferences in a real Chromium, against the running services: choices and receipts, what is known, how to
+correct, copy and erase it, and what a wrong link or a service that is away looks like."""
 
 from __future__ import annotations
 
