@@ -138,6 +138,8 @@ $("#erase-dialog").onclose = (event) => {
   attempt(async () => {
     await ask({ type: "erasure" });
     $("#known").hidden = true;
+    me.choices = Object.fromEntries(policy.purposes.map(({ id }) => [id, { allowed: false, because: "denied" }]));
+    show();
     return "erasing";
   });
 };
