@@ -159,7 +159,10 @@ def main() -> None:
     storefront = Storefront(
         addresses, {"web": write_key(settings), "server": tokens["demo-server"], "admin": tokens["admin"]}
     )
-    web.run_app(storefront.application(), host=settings.host, port=int(sys.argv[1]), print=None)
+    # Visitors who are shown their segment live would hold a stop up.
+    web.run_app(
+        storefront.application(), host=settings.host, port=int(sys.argv[1]), print=None, shutdown_timeout=1
+    )
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
   <match target="pattern"><edit name="family" mode="append"><string>Open Sans</string></edit></match>
 </fontconfig>
 """
-"""The packaged Chromium brings a font along, and looks for it elsewhere; without one, texts are invisible and take
-no room."""
+"""The packaged Chromium brings a font along, and looks for it elsewhere; without one, texts are invisible and
+take no room."""
 
 
 @contextmanager

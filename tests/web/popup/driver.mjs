@@ -88,7 +88,14 @@ const commands = {
   press: (number, key) => tabs.get(number).tab.keyboard.press(key),
   waitFor: (number, role, name, state) =>
     tabs.get(number).tab.getByRole(role, { name, exact: true }).waitFor({ state, timeout: 10000 }),
-  waitUntil: (number, condition) => tabs.get(number).tab.waitForFunction(condition, undefined, { timeout: 20000 }).then(() => true),
+  // From outside: what a page's own Content-Security-Policy lets nobody evaluate inside.
+  async waitUntil(number, condition) {
+    for (const end = Date.now() + 20000; !(await tabs.get(number).tab.evaluate(condition)); ) {
+      if (Date.now() > end) throw new Error(`it did not come about: ${condition}`);
+      await new Promise((over) => setTimeout(over, 50));
+    }
+    return true;
+  },
   evaluate: (number, expression) => tabs.get(number).tab.evaluate(expression),
   offline: (number, yes) => tabs.get(number).context.setOffline(yes),
   cookies: (number) => tabs.get(number).context.cookies(),
