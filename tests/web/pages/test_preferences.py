@@ -131,7 +131,7 @@ def test_what_is_known_is_shown_corrected_and_copied(site: Site) -> None:
         visit.call("fill", "first_name", "Änne")
         visit.click("Correct it")
         said(visit, "Your correction is on its way. Follow it under “Your requests”.")
-        visit.appears("Correctiondone", "heading")
+        visit.appears("Correction done", "heading")
         eventually(lambda: site.profile(f"user_id:{user}")["traits"]["first_name"] == "Änne")  # type: ignore[index]
         made = visit.call("download", "Download as JSON")
         page = visit.call("download", "Download to read")
@@ -156,7 +156,7 @@ def test_erasing_takes_a_second_yes_and_runs_through_every_service(site: Site) -
         visit.call("check", "Yes, I want my data erased", True)
         visit.click("Erase now")
         said(visit, "Your data is being erased. Follow it under “Your requests”.")
-        visit.appears("Erasuredone", "heading")
+        visit.appears("Erasure done", "heading")
         text = visit.call("text")
         for service in ("Choices", "Profile", "Segments", "Collection"):
             assert f"{service}: done" in text

@@ -125,6 +125,6 @@ def test_my_data_opens_the_customers_own_page(site: Site) -> None:
         visit.click("My account", "link")
         log_in(visit, name)
         user = visit.js("fetch('/session').then((answer) => answer.json())")["user_id"]
-        visit.click("My data", "link")
+        visit.click("See my data", "link")
         visit.appears("What we know about you", "heading")
         assert f"user_id:{user}" in visit.call("text")

@@ -16,6 +16,7 @@ function requestOf(request) {
   item.dataset.state = request.state;
   $("h3", item).append(
     element("span", word("type", request.type)),
+    " ",
     element("span", word("state", request.state), `state ${request.state}`),
   );
   const dates = { received: day(request.received_at), due: day(request.due_at) };
