@@ -123,6 +123,7 @@ def test_what_is_known_is_shown_corrected_and_copied(site: Site) -> None:
         visit.appears(TITLE, "heading")
         visit.click("Show it here")
         said(visit, "This is all that we know.")
+        visit.js("document.querySelectorAll('#known details').forEach((one) => (one.open = true))")
         text = visit.call("text")
         for part in (f"{user}@example.com", "Product Viewed", "LP-101", "demo-web", "Marketing"):
             assert part in text

@@ -42,14 +42,19 @@ function rowOf(value, names, correct) {
   const row = element("tr", "");
   const what = Object.assign(element("th", value.what.replace(TRAIT, "")), { scope: "row" });
   const shown = element("td", "", "value");
-  shown.append(shownOf(value.value));
+  const content = shownOf(value.value);
+  if (content instanceof Node) {
+    const folded = element("details", "");
+    folded.append(element("summary", text("details")), content);
+    shown.append(folded);
+  } else shown.append(content);
   const purposes = value.purposes.map((purpose) => names[purpose] ?? purpose);
   row.append(
     what,
     shown,
     noteOf("source", value.source ?? "–"),
     noteOf("when", value.time ? moment(value.time) : "–"),
-    noteOf("purpose", list(purposes)),
+    noteOf("purpose", list(purposes) || "–"),
   );
   if (value.what.startsWith(TRAIT) && typeof value.value !== "object") {
     const name = value.what.slice(TRAIT.length);
