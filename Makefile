@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REPORTS := .candor/reports
+WEB := services/consent/web/node_modules/.package-lock.json
+SHOP := examples/shop/node_modules/.package-lock.json
 LOCK := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 # The locks name everything, so nothing is resolved: pip's resolver would see what was released since they were made, and
@@ -15,10 +17,10 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-hash
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/runtime ## set everything up, play a shop through it, show what happened
+demo: .venv/runtime $(WEB) $(SHOP) ## set everything up, play a shop through it, show what happened
 	@$(BIN)/candor demo
 
-up: .venv/runtime ## start Kafka, PostgreSQL and the services
+up: .venv/runtime $(WEB) ## start Kafka, PostgreSQL and the services
 	@$(BIN)/candor up
 
 down: .venv/runtime ## stop them; the data stays
@@ -32,7 +34,7 @@ clean: .venv/runtime ## stop them and delete the data, logs and keys
 
 # Most tests wait more than they work, so three at a time; those marked `alone` after them, whatever came of the first.
 # The last line adds both up.
-test: .venv/dev tests/sdk/node_modules/.package-lock.json .venv/java-sdks ## the whole test suite, on a Kafka and a PostgreSQL of its own
+test: .venv/dev $(WEB) $(SHOP) tests/sdk/node_modules/.package-lock.json .venv/java-sdks ## the whole test suite, on a Kafka and a PostgreSQL of its own
 	@mkdir -p $(REPORTS); together=0; alone=0; \
 	$(BIN)/pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder \
 		--junitxml $(REPORTS)/together.xml || together=$$?; \
@@ -84,6 +86,22 @@ lock: .venv/dev ## lock the newest packages that requirements/*.in allow
 		--no-deps --no-build-isolation --editable . && \
 	printf 'ok %4d s\n' $$(( $$(date +%s) - began ))
 	@touch $@
+
+# What /consent.js is built on. Everything else works without it, so a failure is told and tried again the next time.
+$(WEB): .venv/runtime services/consent/web/package-lock.json
+	@printf '  %-34s ' 'Web packages'; began=$$(date +%s); \
+	if said=$$($(BIN)/npm ci --prefix services/consent/web --ignore-scripts --loglevel=error --fetch-retries=1 \
+		--fetch-retry-mintimeout=1000 --fetch-timeout=20000 2>&1); \
+	then touch $@ && printf 'ok %4d s\n' $$(( $$(date +%s) - began )); \
+	else printf 'npm could not fetch them: /consent.js will answer 503\n%s\n' "$$said"; fi
+
+# What the pages of the demo's shop track with. Without it the demo is played all the same, and the shop stays closed.
+$(SHOP): .venv/runtime examples/shop/package-lock.json
+	@printf '  %-34s ' "The shop's tracking SDK"; began=$$(date +%s); \
+	if said=$$($(BIN)/npm ci --prefix examples/shop --ignore-scripts --omit=optional --loglevel=error --fetch-retries=1 \
+		--fetch-retry-mintimeout=1000 --fetch-timeout=20000 2>&1); \
+	then touch $@ && printf 'ok %4d s\n' $$(( $$(date +%s) - began )); \
+	else printf 'npm could not fetch it: the shop stays closed\n%s\n' "$$said"; fi
 
 # SDKs and a browser for the tests alone, which skip what needs them where the registries can't be reached.
 tests/sdk/node_modules/.package-lock.json: .venv/dev tests/sdk/package-lock.json

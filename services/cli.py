@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import click
@@ -52,12 +53,14 @@ def up() -> None:
 @candor.command()
 def demo() -> None:
     """Start everything, play a shop through it, show what happened; exit code 0 only if every check held."""
-    from deploy.demo import run  # here, as the SDK that it plays with is no part of the services
+    from deploy.demo import run, storefront  # here, as what they need is no part of the services
 
     began = time.monotonic()
     print("Candor demo")
     stack = Stack()
-    if not run.main(stack.settings, start(stack), began):
+    tokens = start(stack)
+    shop = open_shop(stack, storefront.SDK)
+    if not run.main(stack.settings, tokens, began, shop):
         sys.exit(1)
 
 
@@ -101,6 +104,15 @@ def start(stack: Stack) -> dict[str, str]:
     with step(" ".join(SERVICES)):
         stack.start_services()
     return tokens
+
+
+def open_shop(stack: Stack, sdk: Path) -> str | None:
+    """Open the shop that one can visit, where its pages' SDK could be fetched; its address."""
+    if not sdk.exists():
+        print("  shop                               closed: npm could not fetch the SDK of its pages")
+        return None
+    with step("shop"):
+        return stack.open_shop()
 
 
 @candor.command()

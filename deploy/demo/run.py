@@ -36,10 +36,11 @@ class NotPlayed(CandorError):
     """A service or Kafka did not answer; the message says what happened."""
 
 
-def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
+def main(settings: Settings, keys: Mapping[str, str], began: float, shop: str | None) -> bool:
     """Play the shop and print the account; whether every check held.
 
-    ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic.
+    ``keys``: tokens of demo-web, demo-server and admin; ``began``: when the whole demo did, monotonic;
+    ``shop``: address of the one that can be visited.
     Raises CandorError when it could not be played to the end.
     """
     console = Console(highlight=False, soft_wrap=True)
@@ -47,7 +48,7 @@ def main(settings: Settings, keys: Mapping[str, str], began: float) -> bool:
         books, found = asyncio.run(_main(settings, keys, console))
     except (aiohttp.ClientError, requests.RequestException, KafkaError, TimeoutError) as error:
         raise NotPlayed(f"the demo stopped: {type(error).__name__}: {error}\nsee {LOGS}") from error
-    screen.close(console, settings, books, found, time.monotonic() - began)
+    screen.close(console, settings, books, found, time.monotonic() - began, shop)
     return all(check.held for check in found)
 
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from deploy.demo.account import Account
 from deploy.demo.checks import Check
 from deploy.demo.ledger import Ledger
-from deploy.demo.segments import SEGMENTS
+from deploy.demo.segments import PROBED, SEGMENTS
 from services.kernel.settings import ROOT, Settings
 
 OPENING = """
@@ -44,17 +44,26 @@ def show(console: Console, account: Account, checks: list[Check], existing: int)
             console.print(f"  found   {check.found}\n  see     {check.advice}", markup=False)
 
 
-def close(console: Console, settings: Settings, ledger: Ledger, checks: list[Check], seconds: float) -> None:
+def close(
+    console: Console,
+    settings: Settings,
+    ledger: Ledger,
+    checks: list[Check],
+    seconds: float,
+    shop: str | None,
+) -> None:
     """Where to look next, how to stop, and whether every check held."""
     key = SEGMENTS[0].key
     example = ledger.books[min(ledger.members[key])].person.user_id
     here = f"http://{settings.host}"
     keys = settings.home / "keys.json"
+    visit = f"{shop}         a shop to visit: browse, and enter {PROBED}\n       " if shop else ""
     console.print(f"""
 Try    .venv/bin/candor why {key} user_id:{example}
        .venv/bin/candor tail events.permitted --max 3
        .venv/bin/candor verify
-Open   {here}:{settings.ingest_port}/docs    send events
+Open   {visit}{here}:{settings.consent_port}/transparency    what is collected, for people to read
+       {here}:{settings.ingest_port}/docs    send events
        {here}:{settings.consent_port}/docs    decisions: who allows what
        {here}:{settings.segment_port}/docs    segments, members, why, the live stream
 Keys   {keys.relative_to(ROOT) if keys.is_relative_to(ROOT) else keys}

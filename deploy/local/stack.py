@@ -24,6 +24,7 @@ from services.kernel import keys, topics
 from services.kernel.postgres import migrate
 from services.kernel.settings import ROOT, SERVICES, Settings
 
+SHOP = "shop"
 _READY_SECONDS = 60
 _LOG_LINES, _LOG_COLUMNS = 20, 300
 
@@ -50,7 +51,8 @@ class Stack:
         self.home = home if home.is_absolute() else ROOT / home
         self._runs_kafka = "CANDOR_KAFKA" not in environment
         self._runs_postgres = "CANDOR_POSTGRES_HOST" not in environment
-        self._kafka_port = _port(environment.get("CANDOR_KAFKA_PORT", "9092"))
+        self._kafka_port = _port(environment, "CANDOR_KAFKA_PORT", "9092")
+        self._shop_port = _port(environment, "CANDOR_SHOP_PORT", "8050")
         generated = _secrets(self.home / "secrets.json")
         self._superuser_password = generated["postgres_superuser_password"]
         password = {"CANDOR_POSTGRES_PASSWORD": generated["postgres_password"]} if self._runs_postgres else {}
@@ -110,6 +112,18 @@ class Stack:
         for service in SERVICES:
             self._await_ready(service)
 
+    def open_shop(self) -> str:
+        """Start the shop that one can visit and wait until it answers; its address.
+
+        Raises:
+            LocalStackError: its port is taken, or it did not come up.
+        """
+        if self._supervisor.states()[SHOP].pid == 0 and not is_free(self._shop_port):
+            raise LocalStackError(f"port {self._shop_port} is in use: free it or set CANDOR_SHOP_PORT")
+        self._supervisor.start(SHOP)
+        self._await_ready(SHOP)
+        return f"http://{self._addresses()[SHOP]}"
+
     def stop(self) -> bool:
         """Stop all that we started and keep the data. False when nothing ran."""
         if not self._supervisor.is_running():
@@ -127,12 +141,14 @@ class Stack:
         states = self._supervisor.states()
         rows = []
         for name, address in self._addresses().items():
+            if name == SHOP and not (name in states and states[name].pid):
+                continue  # of the demo alone
             state = states.get(name, State(name, "STOPPED" if self._is_ours(name) else "YOURS", 0))
             rows.append(Row(name, state.state.lower(), state.pid, address, self._problem(name)))
         return rows
 
     def _is_ours(self, name: str) -> bool:
-        return name in SERVICES or name in self._server_names()
+        return name in (*SERVICES, SHOP) or name in self._server_names()
 
     def _server_names(self) -> list[str]:
         return ["kafka"] * self._runs_kafka + ["postgres"] * self._runs_postgres
@@ -143,6 +159,7 @@ class Stack:
             "kafka": settings.kafka.split(",")[0],
             "postgres": f"{settings.postgres_host}:{settings.postgres_port}",
             **{service: f"{settings.host}:{settings.port(service)}" for service in SERVICES},
+            SHOP: f"{settings.host}:{self._shop_port}",
         }
 
     def _servers(self) -> list[Process]:
@@ -155,10 +172,12 @@ class Stack:
         return servers
 
     def _services(self) -> list[Process]:
-        return [
+        services = [
             Process(service, (sys.executable, "-m", f"services.{service}"), self.settings.port(service))
             for service in SERVICES
         ]
+        shop = (sys.executable, "-m", "deploy.demo.storefront", str(self._shop_port))
+        return [*services, Process(SHOP, shop, self._shop_port)]
 
     def _check_ports(self) -> None:
         wanted = {self.settings.port(service): f"CANDOR_{service.upper()}_PORT" for service in SERVICES}
@@ -206,9 +225,11 @@ class Stack:
         return ""
 
 
-def _port(text: str) -> int:
+def _port(environment: Mapping[str, str], name: str, default: str) -> int:
+    """Below the last one: Kafka takes the next as well."""
+    text = environment.get(name, default)
     if not (text.isdecimal() and 0 < int(text) < 65535):
-        raise LocalStackError(f"CANDOR_KAFKA_PORT is wrong: expected a port, and the next one free: {text}")
+        raise LocalStackError(f"{name} is wrong: expected a port below 65535: {text}")
     return int(text)
 
 

@@ -20,6 +20,7 @@ from services.consent.flow.truncation import Truncation
 from services.consent.flow.unlisted import Search
 from services.consent.flow.visitors import Visitors
 from services.consent.handlers import HANDLERS
+from services.consent.tag import Tag
 from services.kernel import topics
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -89,9 +90,11 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             cors=CORS,
             pool=pool,
             policies=policies,
+            settings=settings,
             hasher=hasher,
             clock=clock,
             decisions=decisions,
+            tag=Tag(),
             publications=publications,
             showings=showings,
             requests=requests,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.types import ControllerRouterHandler
 
-from services.consent import api, choices_api, people_api, policy_api, privacy_api
+from services.consent import api, choices_api, pages, people_api, policy_api, privacy_api, tag
 
 HANDLERS: list[ControllerRouterHandler] = [
     *api.HANDLERS,
@@ -12,4 +12,6 @@ HANDLERS: list[ControllerRouterHandler] = [
     *choices_api.HANDLERS,
     *people_api.HANDLERS,
     *privacy_api.HANDLERS,
+    *tag.HANDLERS,
+    *pages.HANDLERS,
 ]

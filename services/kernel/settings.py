@@ -87,6 +87,7 @@ class Settings:
     policy: Path = ROOT / "deploy" / "policy.yaml"
     ingest_rules: Path = ROOT / "deploy" / "ingest.yaml"
     plan: Path = ROOT / "deploy" / "plan.yaml"
+    theme: Path = ROOT / "deploy" / "theme.css"
     log_level: str = "INFO"
 
     @classmethod
@@ -143,5 +144,6 @@ _VARIABLES: dict[str, tuple[Callable[[str], Any], str]] = {
     "policy": (_path, "a file"),
     "ingest_rules": (_path, "a file"),
     "plan": (_path, "a file"),
+    "theme": (_path, "a file"),
     "log_level": (_level, "DEBUG, INFO, WARNING or ERROR"),
 }

@@ -7,15 +7,23 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from deploy.demo.storefront import SDK
 from services.kernel.settings import ROOT, SERVICES, Settings
+from tests.support.ports import free_port
 
 Candor = Callable[[str], subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def candor(settings: Settings, tmp_path: Path) -> Iterator[Candor]:
+def shop_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def candor(settings: Settings, tmp_path: Path, shop_port: int) -> Iterator[Candor]:
     """Runs the command line against the test's own topics, database and ports; stops what it started."""
     environment = {
         **os.environ,
@@ -29,6 +37,7 @@ def candor(settings: Settings, tmp_path: Path) -> Iterator[Candor]:
         "CANDOR_POSTGRES_USER": settings.postgres_user,
         "CANDOR_POSTGRES_PASSWORD": settings.postgres_password,
         "CANDOR_POSTGRES_DATABASE": settings.postgres_database,
+        "CANDOR_SHOP_PORT": str(shop_port),
         **{f"CANDOR_{name.upper()}_PORT": str(settings.port(name)) for name in SERVICES},
     }
 
@@ -54,9 +63,15 @@ def figure(output: str, label: str) -> int:
 
 @pytest.mark.alone
 @pytest.mark.timeout(600)
-def test_the_demo_adds_up_and_may_be_run_again(candor: Candor) -> None:
+def test_the_demo_adds_up_and_may_be_run_again(candor: Candor, shop_port: int) -> None:
     first = candor("demo")
     assert first.returncode == 0, first.stdout + first.stderr
+    shop = f"http://127.0.0.1:{shop_port}"
+    if SDK.exists():
+        assert f"Open   {shop} " in first.stdout
+        assert "Groove" in httpx.get(shop).text
+    else:
+        assert shop not in first.stdout and "closed: npm could not fetch" in first.stdout
     assert re.search(r"^All \d+ checks passed in ", first.stdout, re.MULTILINE)
     parts = [figure(first.stdout, label) for label in ("= applied", "+ repeats", "+ dropped", "+ bad")]
     assert figure(first.stdout, "accepted") == sum(parts)

@@ -60,7 +60,7 @@ def golden(profile_id: str, version: int, user_id: str) -> GoldenRecord:
 def test_a_service_that_does_not_answer_is_named_with_what_to_do() -> None:
     nobody = Settings(identifier_key=bytes(16), postgres_password="", segment_port=free_port())
     with pytest.raises(NotPlayed, match=r"the demo stopped: .*\n.*candor status"):
-        run.main(nobody, {"admin": ""}, time.monotonic())
+        run.main(nobody, {"admin": ""}, time.monotonic(), None)
 
 
 def test_deliveries_are_this_runs_with_the_start_of_their_request() -> None:

