@@ -66,7 +66,8 @@ class Tag:
     },
 )
 def show_tag(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
-    """The consent pop-up: `<script src="…/consent.js" data-write-key="…" async></script>`, see docs/guides/tag.md."""
+    """The consent pop-up: `<script src="…/consent.js" data-write-key="…" async></script>`, see
+    docs/guides/tag.md."""
     tag: Tag = state.tag
     try:
         script = tag.script()

@@ -23,7 +23,7 @@ function changed() {
 
 // Address of the page on which the visitor sees and changes everything. What proves who it is stays in the fragment.
 function preferences() {
-  const own = { ...(policy && { language: policy.language }), key: writeKey };
+  const own = { ...(policy && { language: policy.language }), ...(jurisdiction && { jurisdiction }), key: writeKey };
   const { anonymous_id, secret } = saved;
   if (anonymous_id) own.visitor = `${btoa(anonymous_id).replace(/=+$/, "")}.${secret}`;
   return `${base}preferences#${new URLSearchParams(own)}`;

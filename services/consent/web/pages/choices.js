@@ -91,6 +91,7 @@ export function decisionOf(me, policy, purposes, method) {
     policy_version: policy.version,
     text_hash: policy.text_hash,
     language,
+    ...(policy.jurisdiction !== "*" && { jurisdiction: policy.jurisdiction }),
     regime: me.regime,
     shown: policy.purposes.map((purpose) => purpose.id),
     url: location.origin + location.pathname,

@@ -3,7 +3,8 @@
 const KEPT = "candor.preferences";
 
 /**
- * Take visitor or link out of the address bar and keep them for this tab. Gives `{authorization, key, visitor}`, or null
+ * Take visitor or link out of the address bar and keep them for this tab. Gives `{authorization, visitor, link, key,
+ * jurisdiction}`, or null
  * when there are none, or when the page is about to load again in the language that the fragment asks for.
  */
 export function take() {
@@ -16,13 +17,13 @@ export function take() {
       return null;
     }
   }
-  const given = Object.fromEntries(["visitor", "link", "key"].map((name) => [name, fragment.get(name)]));
+  const given = Object.fromEntries(["visitor", "link", "key", "jurisdiction"].map((name) => [name, fragment.get(name)]));
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
   const found = given.visitor || given.link ? given : kept();
   if (!found) return null;
   keep(found);
   const authorization = found.link ? `Link ${found.link}` : `Visitor ${found.visitor}`;
-  return { authorization, key: found.key, visitor: found.visitor };
+  return { authorization, ...found };
 }
 
 /** What the visitor claims to be: `{anonymous_id, secret}`. Throws when it is not of that form. */

@@ -24,7 +24,8 @@ async function start() {
   client = new Client(person.authorization);
   say(text("loading"));
   try {
-    const query = new URLSearchParams({ language, ...(person.key && { writeKey: person.key }) });
+    const { key: writeKey, jurisdiction } = person;
+    const query = new URLSearchParams({ language, ...(writeKey && { writeKey }), ...(jurisdiction && { jurisdiction }) });
     policy = await client.json(`/v1/policy?${query}`);
     await known();
     say("");
@@ -39,13 +40,17 @@ async function start() {
 /** Who this is. A visitor whom nobody has claimed yet, for want of a choice, is claimed with the page's key. */
 async function known() {
   try {
-    me = await client.json("/v1/me");
+    me = await mine();
   } catch (error) {
     if (!(error.status === 401 && person.visitor && person.key)) throw error;
     await client.ask("/v1/visitors", { writeKey: person.key, ...claimed(person.visitor) });
-    me = await client.json("/v1/me");
+    me = await mine();
   }
 }
+
+/** Where nobody knows where this person is, what holds everywhere else does. */
+const place = () => (policy.jurisdiction === "*" ? {} : { jurisdiction: policy.jurisdiction });
+const mine = () => client.json(`/v1/me?${new URLSearchParams(place())}`);
 
 function show() {
   showChoices(me, policy, save);
@@ -73,7 +78,7 @@ function follow() {
 }
 
 async function again() {
-  me = await client.json("/v1/me");
+  me = await mine();
   show();
 }
 
@@ -121,7 +126,7 @@ for (const [id, path, name] of [
 
 /** Ask for a request, and show it among the others. */
 async function ask(body) {
-  const request = await client.json("/v1/privacy/requests", body);
+  const request = await client.json("/v1/privacy/requests", { ...place(), ...body });
   me.requests = [request, ...me.requests.filter((one) => one.id !== request.id)];
   showRequests(me.requests);
   follow();
