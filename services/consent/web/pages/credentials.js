@@ -4,8 +4,8 @@ const KEPT = "candor.preferences";
 
 /**
  * Take visitor or link out of the address bar and keep them for this tab. Gives `{authorization, visitor, link, key,
- * jurisdiction}`, or null
- * when there are none, or when the page is about to load again in the language that the fragment asks for.
+ * jurisdiction}`, or null when there are none, or when the page is about to load again in the language that the fragment
+ * asks for.
  */
 export function take() {
   const fragment = new URLSearchParams(location.hash.slice(1));
