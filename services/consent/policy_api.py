@@ -39,10 +39,11 @@ def show_policy(
     can read, so that a record can say it; `hash` is of all that anybody is asked or told."""
     policy: Policy = state.policies.current
     keyring: KeyRing = state.keyring
-    if jurisdiction is not None and not is_place(jurisdiction):
+    declared = jurisdiction.upper() if jurisdiction else None
+    if declared is not None and not is_place(declared):
         raise Problem(400, "Bad request", "jurisdiction: expected a country such as DE, or US-CA")
     key = keyring.write_key(write_key) if write_key else None
-    place = policy.place_of(key.source if key else None, jurisdiction)
+    place = policy.place_of(key.source if key else None, declared)
     return Response(policy_shown(policy, policy.language(language), place), headers=CACHED)
 
 

@@ -170,11 +170,24 @@ class Judge:
         self._policies = policies
         self._judged_by = policies.current
         self._cache: dict[Case, Verdict] = {}
+        self._bases: dict[tuple[str, str, str | None], Basis] = {}
 
     @property
     def policy(self) -> Policy:
-        """The one that the next verdict goes by; from it come the bases to judge on."""
+        """The one that the next verdict goes by."""
         return self._policies.current
+
+    def basis(self, source: str, event: str, place: str | None) -> Basis:
+        """On what to judge an event: as :meth:`Policy.basis` says, which takes 5 µs. Senders choose places,
+        so what is remembered is bounded."""
+        self._follow()
+        named = source, event, place
+        basis = self._bases.get(named)
+        if basis is None:
+            if len(self._bases) >= _CACHED:
+                self._bases.clear()
+            basis = self._bases[named] = self._judged_by.basis(*named)
+        return basis
 
     def judge(self, states: Iterable[bytes | None], stamp: bytes | None, now: int, basis: Basis) -> Verdict:
         """``states``: what the view holds for every identifier of the event (or profile); ``stamp``: the
@@ -189,15 +202,20 @@ class Judge:
 
     def verdict(self, case: Case) -> Verdict:
         """The verdict on a :func:`case`, all but its ``until``. Raises BadRecord as :meth:`judge` does."""
-        if self._judged_by is not self._policies.current:
-            self._judged_by = self._policies.current
-            self._cache.clear()
+        self._follow()
         verdict = self._cache.get(case)
         if verdict is None:
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
             verdict = self._cache[case] = _judge(self._judged_by, *case)
         return verdict
+
+    def _follow(self) -> None:
+        """Forget what was remembered of a policy that is no longer in force."""
+        if self._judged_by is not self._policies.current:
+            self._judged_by = self._policies.current
+            self._cache.clear()
+            self._bases.clear()
 
 
 def _judge(policy: Policy, basis: Basis, stamp: bytes | None, bodies: tuple[bytes | None, ...]) -> Verdict:

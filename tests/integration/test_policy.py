@@ -53,7 +53,7 @@ async def asked(one: Instance, **query: str) -> Any:
 
 async def test_a_person_is_asked_in_their_language_by_the_law_of_their_place(one: Instance) -> None:
     policy = load(ROOT / "deploy" / "policy.yaml")
-    german = await asked(one, language="de-AT", jurisdiction="AT")
+    german = await asked(one, language="de-AT", jurisdiction="at")
     assert (german["language"], german["regime"], german["jurisdiction"]) == ("de", "opt_in", "AT")
     assert german["text_hash"] == policy.text_hash("de") and german["hash"] == policy.hash
     assert german["texts"]["reject"] == policy.texts["de"].banner.reject

@@ -14,6 +14,7 @@ from services.kernel.policy.model import Catalog, CatalogEvent, Source
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.profile import control, store
+from services.profile.domain.facet import unpack
 from services.profile.flow.verify import verify
 from tests.support.clock import ManualClock
 from tests.support.policy import InForce, policy
@@ -82,6 +83,11 @@ async def test_a_profile_is_judged_by_the_place_that_its_events_declared_last(
     await run_through(one)
     assert await purposes(world) == {"stayed": ["analytics", "marketing"], "moved": ["analytics"]}
     assert (await verify(one.pool, world.settings.hasher())).faults == 0
+    id = world.user("stayed")
+    facet = unpack(await one.value("SELECT state FROM facets WHERE id = $1", id))
+    facet.stay = (True, 0, "", "DE")
+    await one.pool.execute("UPDATE facets SET state = $1 WHERE id = $2", facet.pack(), id)
+    assert (await verify(one.pool, world.settings.hasher())).faults == 1
 
 
 async def test_what_a_source_says_of_its_people_never_outranks_what_an_event_declares(

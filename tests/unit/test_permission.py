@@ -167,6 +167,14 @@ def test_a_state_that_can_not_be_read_is_a_bad_record() -> None:
         project(b"\x00\x00\x00\x00\x63nonsense")
 
 
+def test_the_basis_of_an_event_is_the_policy_s_and_follows_it() -> None:
+    policies = InForce(policy_of("opt_out", purposes=PURPOSES))
+    judge = Judge(policies)
+    assert judge.basis("web", "Seen", None) == judge.basis("web", "Seen", None) == EVERYTHING["opt_out"]
+    policies.current = policy_of("opt_in", purposes=PURPOSES)
+    assert judge.basis("web", "Seen", None) == EVERYTHING["opt_in"]
+
+
 def test_a_policy_that_changed_is_judged_by_at_once() -> None:
     policies = InForce(policy(denies=()))
     judge, gpc, basis = Judge(policies), Stamp(gpc=True).to_header(), EVERYTHING["opt_out"]

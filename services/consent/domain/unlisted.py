@@ -16,7 +16,7 @@ from services.kernel.policy.model import catalog_name
 MAX_NAME = 100
 HIDDEN = "…"
 """Stands for a name that is no name: senders may put anything there, and everybody may read this list."""
-_NO_NAME = re.compile(r"@|\d{5}|[^\w\s$.,:;/()&+'-]")
+_NO_NAME = re.compile(r"[@<>]|\d{5}")
 
 
 class Unlisted(NamedTuple):
@@ -78,4 +78,5 @@ def still_unlisted(found: Iterable[Unlisted], policy: Policy) -> Iterator[Unlist
 
 
 def _shown(name: str) -> str:
-    return HIDDEN if not name or len(name) > MAX_NAME or _NO_NAME.search(name) else name
+    is_name = 0 < len(name) <= MAX_NAME and name.isprintable() and not _NO_NAME.search(name)
+    return name if is_name else HIDDEN

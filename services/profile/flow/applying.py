@@ -159,12 +159,11 @@ class Applying:
             return []
         await self._view.barrier()
         now = self._clock.now()
-        policy = self._judge.policy
         states = iter(self._view.get_many(id for item in items for id in item.ids))
         allowed = []
         for item in items:
             seen = item.seen
-            basis = policy.basis(seen.source, seen.name, seen.place)
+            basis = self._judge.basis(seen.source, seen.name, seen.place)
             held = [next(states) for _ in item.ids]
             verdict = self._judge.judge(held, item.stamp, now, basis)
             is_erased = item.started < erased_before(held)

@@ -19,9 +19,10 @@ from services.kernel.settings import Settings
 from services.segment.api import HANDLERS
 from services.segment.domain.cursor import read_cursor
 from services.segment.flow.streaming import Streaming
-from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, PURPOSES, World, golden, orders, profile
+from tests.integration.segment.world import BERLIN, BOUGHT_LATELY, World, golden, orders, profile
 from tests.support import stack
 from tests.support.audit import acts, audit_of
+from tests.support.policy import InForce, policy
 
 ROME = {"trait": "city", "op": "eq", "value": "Rome"}
 DEFINITION = {"name": "Romans", "purpose": "marketing", "rule": ROME}
@@ -59,7 +60,7 @@ async def api(world: World, stream: Streaming, audited: Settings) -> AsyncIterat
             streaming=stream,
             clock=world.clock,
             hasher=world.settings.hasher(),
-            purposes=list(PURPOSES),
+            policies=InForce(policy()),
         )
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(cast(Any, app)),

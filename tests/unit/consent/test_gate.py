@@ -182,6 +182,19 @@ def test_the_last_header_of_a_name_counts(gate: Gate) -> None:
     assert headers.value(messages[0][2], headers.PURPOSES) == b"analytics,personalization"
 
 
+def test_what_the_gate_remembers_of_places_and_names_is_bounded(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Senders choose both."""
+    monkeypatch.setattr("services.consent.flow.gate._CACHED", 10)
+    gate._rulings.clear()
+    for number in range(50):
+        name = b"%d" % number
+        found = judged(gate, record([UNKNOWN], {headers.PLACE: name, headers.EVENT: name}))
+        assert outcome(found) == "ok"
+    assert len(gate._bases) <= 10 and len(gate._rulings) == 1
+
+
 def test_a_tick_is_passed_over(gate: Gate) -> None:
     found = judged(gate, consumed(TICK.key, TICK.value, TICK.headers))
     assert not found.permitted and not found.dropped and not found.dead

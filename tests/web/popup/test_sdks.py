@@ -50,7 +50,6 @@ def test_nothing_is_set_or_sent_before_the_choice_and_all_that_waited_after_a_ye
         events = shop.permitted(kept["anonymous_id"], 3)
     assert [event["properties"]["sku"] for event in events] == ["early", "held", "after"]
     for event in events:
-        assert event["anonymousId"] == kept["anonymous_id"]
         assert event["context"]["consent"]["categoryPreferences"] == {
             "analytics": True,
             "personalization": True,

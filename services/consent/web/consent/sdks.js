@@ -58,12 +58,23 @@ function hold(sdk, load) {
       });
     }
     sdk.setAnonymousId(visitor());
-    load({ customContext: stamped(), ...(stale && { preConsent: { enabled: true } }) });
+    load(rudderstack(stale));
     if (stale && sdk.consent) sdk.consent({ discardPreConsentEvents: true });
   };
   followers.push(follow);
   follow(state() === "pass");
   return sdk;
+}
+
+// Options of RudderStack's load. The id is handed over in a cookie: calls that came first would get another one.
+function rudderstack(stale) {
+  const name = "rl_candor_id";
+  document.cookie = `${name}=${visitor()}; Path=/; Max-Age=60; SameSite=Lax`;
+  return {
+    externalAnonymousIdCookieName: name,
+    customContext: stamped(),
+    ...(stale && { preConsent: { enabled: true } }),
+  };
 }
 
 function settle() {
