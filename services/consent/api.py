@@ -17,6 +17,7 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
+from services.consent.asking import Asking, person_of
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
 from services.consent.domain.request import Decided, Invalid, read
@@ -26,7 +27,6 @@ from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.reading import in_force, in_force_at, ledger_of
 from services.consent.flow.visitors import Visitors
-from services.consent.privacy_api import Asking, person_of
 from services.kernel.clock import Clock
 from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
 from services.kernel.identifier import ANONYMOUS_ID, Hasher, Identifier
@@ -76,7 +76,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     """
     body = _json_object(await request.body())
     person = await person_of(request, state)
-    key = None if person else _key(request, state.keyring, body)
+    who = person or _key(request, state.keyring, body)
     policy: Policy = state.policies.current
     try:
         decided = read(body, policy.purposes, state.cleaner)
@@ -84,7 +84,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
         raise Problem(400, "Not a decision", state.cleaner.text(str(error))[0]) from None
     if person is not None and not decided.identifiers <= person.proven.identifiers:
         raise Problem(403, "Forbidden", "identifiers: expected those that the secret or link is for")
-    if key is not None and decided.needs_server_key and "consent:write" not in key.scopes:
+    if isinstance(who, Key) and decided.needs_server_key and "consent:write" not in who.scopes:
         raise Problem(
             403,
             "Forbidden",
@@ -92,7 +92,7 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
             "a write key may deny, or grant for an anonymous_id alone",
         )
     identifier = decided.id or str(uuid.uuid4())
-    change = _change(decided, identifier, key or person, policy, state.hasher)
+    change = _change(decided, identifier, who, policy, state.hasher)
     decisions: Decisions = state.decisions
     publications: Publications = state.publications
     try:
@@ -199,18 +199,15 @@ async def _claim(state: State, decided: Decided, secret: Any) -> None:
             await visitors.claim(anonymous(visitor.value), secret)
 
 
-def _change(
-    decided: Decided, identifier: str, who: Key | Asking | None, policy: Policy, hasher: Hasher
-) -> Decide:
+def _change(decided: Decided, identifier: str, who: Key | Asking, policy: Policy, hasher: Hasher) -> Decide:
     if isinstance(who, Asking):
         # Ids are unique per source: one person must not be told of another's decision by theirs.
         name = who.actor.name
         source = f"{name} {min(who.named).hex()}"
         place = None
     else:
-        key = cast(Key, who)
-        name, source = key.name, key.source or f"key {key.id}"
-        place = policy.place_of(key.source, None)
+        name, source = who.name, who.source or f"key {who.id}"
+        place = policy.place_of(who.source, None)
     record = {
         **decided.proof,
         "identifiers": sorted(map(str, decided.identifiers)),

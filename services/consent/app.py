@@ -19,8 +19,9 @@ from services.consent.flow.truncation import Truncation
 from services.consent.flow.unlisted import Search
 from services.consent.flow.visitors import Visitors
 from services.consent.pages import HANDLERS as PAGES
+from services.consent.people_api import HANDLERS as PEOPLE
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
-from services.consent.privacy_api import HANDLERS as PEOPLE
+from services.consent.privacy_api import HANDLERS as RIGHTS
 from services.consent.tag import HANDLERS as TAG_HANDLERS
 from services.consent.tag import Tag
 from services.kernel import topics
@@ -84,7 +85,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
         app = create_app(
             SERVICE,
             SUMMARY,
-            [*HANDLERS, *PEOPLE, *POLICY_HANDLERS, *TAG_HANDLERS, *PAGES],
+            [*HANDLERS, *PEOPLE, *RIGHTS, *POLICY_HANDLERS, *TAG_HANDLERS, *PAGES],
             health,
             KeyRing(settings.keyring, own=[internal_key(settings)]),
             Audit(producer, clock, SERVICE),
@@ -100,6 +101,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             requests=requests,
             visitors=Visitors(settings, pool, hasher, clock),
             neighbours=neighbours,
+            topics=topics.registry(),
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )
         yield Running(

@@ -198,11 +198,13 @@ WHERE named && $1::bytea[] ORDER BY received_at DESC, id LIMIT $2
 SELECT request, service, state, at, counts, detail FROM request_steps WHERE request = ANY($1::text[])
 
 -- name: take_steps
--- Steps that are not done and nobody is at, the longest waiting first; they are the caller's for a while.
+-- Steps that are not done and nobody is at, the longest waiting first; they are the caller's for a while. What a
+-- rectification says is kept nowhere: only the person can ask again.
 UPDATE request_steps SET asked_at = $2
 WHERE (request, service) IN (
-    SELECT request, service FROM request_steps WHERE state <> 'done' AND asked_at < $1
-    ORDER BY asked_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    SELECT step.request, step.service FROM request_steps AS step JOIN requests ON requests.id = step.request
+    WHERE step.state <> 'done' AND step.asked_at < $1 AND requests.type <> 'rectification'
+    ORDER BY step.asked_at LIMIT $3 FOR UPDATE OF step SKIP LOCKED)
 RETURNING request, service
 
 -- name: settle_step

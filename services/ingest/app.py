@@ -67,7 +67,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             topics=[REQUESTS],
             handler=Erasing(settings, producer, clock),
             stage=ERASING,
-            health=health,
+            health=Health(ERASING),  # events are taken also while it can't be answered
         )
         plans = Plans(settings.plan)
         flow = Flow(producer, keyring, settings.hasher(), Cleaner(rules), plans, policies, clock)

@@ -24,6 +24,7 @@ MAX_STAMP = 2048
 """Bytes of a stamp: verdicts are cached by it."""
 _TIME = 8
 _HEAD = 2 * _TIME
+_NEVER = bytes(_TIME)
 _FOREVER = FOREVER.to_bytes(_TIME, "big")
 _CACHED = 10_000
 
@@ -70,9 +71,11 @@ def project(value: bytes) -> bytes:
 def erased_before(states: Iterable[bytes | None]) -> int:
     """The time before which everything of these identifiers was erased, µs; 0 where nothing was. An event
     whose request began before it must be dropped, whatever is granted since."""
-    return int.from_bytes(
-        max((state[_TIME:_HEAD] for state in states if state is not None), default=b""), "big"
-    )
+    latest = _NEVER
+    for state in states:
+        if state is not None and (erased := state[_TIME:_HEAD]) > latest:
+            latest = erased
+    return int.from_bytes(latest, "big") if latest is not _NEVER else 0
 
 
 class _Answers(Struct, frozen=True, array_like=True):
@@ -102,7 +105,7 @@ _decoder = msgspec.msgpack.Decoder(_Answers)
 
 
 def _compact(
-    denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int, erased: bytes
+    denied: Iterable[str], grants: Iterable[tuple[str, int]], gpc: bool, now: int, erased: bytes = _NEVER
 ) -> bytes:
     expiries = dict(grants)
     first = min((expiry for expiry in expiries.values() if expiry > now), default=FOREVER)
@@ -112,14 +115,14 @@ def _compact(
 
 
 def _current(state: bytes, now: int) -> bytes:
-    """The state as it stands now: a grant that has expired has lapsed."""
+    """The state as it stands now, but for its erasure: a grant that has expired has lapsed."""
     first = int.from_bytes(state[:_TIME], "big")
     if first > now:
         return state
     answers = _decoder.decode(state[_HEAD:])
     grants = [(purpose, first + later) for purpose, later in answers.granted.items()]
     grants += [(purpose, 0) for purpose in answers.lapsed]
-    return _compact(answers.denied, grants, answers.gpc, now, state[_TIME:_HEAD])
+    return _compact(answers.denied, grants, answers.gpc, now)
 
 
 Case: TypeAlias = tuple[Basis, bytes | None, tuple[bytes | None, ...]]

@@ -23,7 +23,8 @@ class TopicMismatch(CandorError):
 
 
 class Topic(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the registry says of one topic; ``config`` is spelled as Kafka spells it."""
+    """What the registry says of one topic; ``config`` is spelled as Kafka spells it. ``holds``: what of a
+    person stands in it until it is cleaned."""
 
     key: str
     partitions: int
@@ -31,6 +32,7 @@ class Topic(Struct, frozen=True, forbid_unknown_fields=True):
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     config: dict[str, str | int | float]
+    holds: str = ""
 
 
 def registry() -> dict[str, Topic]:

@@ -14,8 +14,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from services.kernel import keys, topics
+from services.kernel import codec, keys, topics
+from services.kernel.events import AuditAct
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID
+from services.kernel.message import Message
+from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
+from services.kernel.tail import held
 from tests.support import stack
 from tests.support.broker import Broker
 from tests.support.outside import Outside, eventually, track
@@ -194,6 +199,187 @@ async def _is_member(person: Person, segment: str) -> bool:
     return person.user in await person.candor.members(segment)
 
 
+async def test_the_denial_holds_once_an_erasure_is_acknowledged(person: Person) -> None:
+    candor = person.candor
+    asked = await person.ask("erasure", person.as_link)
+    await candor.accepted(
+        track(person.user, "After", person.value("m6")),
+        {"type": "page", "anonymousId": person.visitor, "messageId": person.value("m7")},
+    )
+    await candor.passed_by(person.user)
+    await person.done(asked["id"], person.as_link)
+    for identifier in (f"user_id:{person.user}", f"anonymous_id:{person.visitor}"):
+        assert await candor.profile(identifier) is None
+
+
+async def test_who_comes_back_is_somebody_new_and_replays_stay_dead(person: Person) -> None:
+    candor = person.candor
+    key = candor.settings.hasher()(USER_ID, person.user)
+    before = [record async for record in held(candor.settings, "events.permitted") if record.key == key]
+    assert len(before) == 3
+    asked = await person.ask("erasure", person.as_link)
+    await person.done(asked["id"], person.as_link)
+    await candor.decide({"user_id": person.user}, {"*": "grant"})
+    producer = BatchProducer(candor.settings, "test")
+    await producer.start()
+    replayed = [Message(record.key, record.value, record.headers) for record in before]
+    await producer.produce("events.collected", None, replayed)
+    await producer.stop()
+    await candor.accepted(track(person.user, "New", person.value("m8")))
+    await eventually(lambda: _counts(person, {"New": 1}))
+    await candor.passed_by(person.user)
+    profile = await candor.profile(f"user_id:{person.user}")
+    assert profile is not None
+    assert (profile["traits"], profile["anonymous_ids"]) == ({}, [])
+    assert await _counts(person, {"New": 1})
+    await candor.command("verify")
+
+
+async def _counts(person: Person, expected: dict[str, int]) -> bool:
+    profile = await person.candor.profile(f"user_id:{person.user}")
+    counts = {name: one["count"] for name, one in profile["activity"].items()} if profile else {}
+    return counts == expected
+
+
+async def test_a_visitors_secret_reaches_what_came_under_that_visitor_and_nothing_else(
+    person: Person,
+) -> None:
+    me = (await person.get("/v1/me", person.as_visitor)).json()
+    assert me["identifiers"] == [f"anonymous_id:{person.visitor}"]
+    assert [receipt["method"] for receipt in me["receipts"]] == ["accept"]
+    assert all(choice["allowed"] for choice in me["choices"].values())
+    copy = await person.get("/v1/me/copy", person.as_visitor)
+    own = {person.value(name) for name in ("anon", "page", "m1", "consenturl")}
+    assert marked(copy.text, person.mark) == own
+    assert marked((await person.get("/v1/me/copy", person.as_link)).text, person.mark) > own
+    whole = await person.ask("access", person.as_link)
+    assert (await person.get(f"/v1/privacy/requests/{whole['id']}", person.as_visitor)).status_code == 404
+    asked = await person.ask("erasure", person.as_visitor)
+    shown = await person.done(asked["id"], person.as_visitor)
+    assert {step["service"]: step["counts"] for step in shown["steps"]}["profile"] == {
+        "events": 1,
+        "facets": 1,
+    }
+    profile = await person.candor.profile(f"user_id:{person.user}")
+    assert profile is not None
+    assert profile["traits"]["city"] == person.value("newcity")
+    assert "$page" not in profile["activity"]
+    assert marked((await person.get("/v1/me/copy", person.as_visitor)).text, person.mark) == {
+        person.value("anon")
+    }
+    await person.candor.command("verify")
+
+
+async def test_the_first_secret_stands(person: Person) -> None:
+    claim = {"writeKey": person.candor.tokens["demo-web"], "anonymous_id": person.visitor}
+    url = person.candor.url("consent", "/v1/visitors")
+    for secret, status in ((person.secret, 204), (secrets.token_hex(32), 409), ("short", 400)):
+        answer = await person.candor.client.post(url, json=claim | {"secret": secret})
+        assert answer.status_code == status, answer.text
+    person.secret = secrets.token_hex(32)
+    assert (await person.get("/v1/me", person.as_visitor)).status_code == 401
+    person.link = person.link[:-4] + "AAAA"
+    assert (await person.get("/v1/me/copy", person.as_link)).status_code == 401
+
+
+async def test_who_has_shown_to_be_a_person_decides_for_that_person_alone(person: Person) -> None:
+    url = person.candor.url("consent", "/v1/decisions")
+    grant = {"identifiers": {"user_id": person.user}, "purposes": {"marketing": "grant"}}
+    assert (await person.candor.client.post(url, json=grant, headers=person.as_visitor)).status_code == 403
+    assert (await person.candor.client.post(url, json=grant, headers=person.as_link)).status_code == 200
+    other = grant | {"identifiers": {"user_id": person.candor.name("other")}}
+    assert (await person.candor.client.post(url, json=other, headers=person.as_link)).status_code == 403
+    me = (await person.get("/v1/me", person.as_link)).json()
+    assert me["choices"]["marketing"]["because"] == "granted"
+    position = me["receipts"][-1]["position"]
+    receipt = await person.get(f"/v1/me/receipts/{position}", person.as_link)
+    assert receipt.json()["record_metadata"]["record_id"] == str(position)
+    assert (await person.get(f"/v1/me/receipts/{position}", person.as_visitor)).status_code == 404
+
+
+async def test_what_a_person_puts_right_stays_right(person: Person) -> None:
+    right = person.value("rightcity")
+    asked = await person.ask("rectification", person.as_link, traits={"city": right, "n": None})
+    assert asked["state"] == "done"
+    late = {"type": "identify", "userId": person.user, "timestamp": "2020-01-01T00:00:00Z"}
+    await person.candor.accepted({**late, "messageId": person.value("m9"), "traits": {"city": "Old", "z": 1}})
+
+    async def has_late() -> bool:
+        profile = await person.candor.profile(f"user_id:{person.user}")
+        return profile is not None and "z" in profile["traits"]
+
+    await eventually(has_late)
+    explained = await person.candor.client.get(
+        person.candor.url("profile", f"/v1/profiles/user_id:{person.user}?explain=1"),
+        headers=person.candor.bearer(),
+    )
+    city = explained.json()["explain"]["city"]
+    assert (city["value"], city["source"]) == (right, "candor.rectification")
+    assert "n" not in explained.json()["traits"]
+    assert right in marked((await person.get("/v1/me/copy", person.as_link)).text, person.mark)
+    await person.candor.command("verify")
+
+
+async def test_a_restriction_denies_everything_and_deletes_nothing(person: Person) -> None:
+    asked = await person.ask("restriction", person.as_link)
+    shown = await person.done(asked["id"], person.as_link)
+    assert [step["service"] for step in shown["steps"]] == ["consent"]
+    await person.candor.accepted(track(person.user, "After", person.value("m6")))
+    await person.candor.passed_by(person.user)
+    profile = await person.candor.profile(f"user_id:{person.user}")
+    assert profile is not None
+    assert (profile["traits"]["city"], profile["purposes"]) == (person.value("newcity"), [])
+    assert "After" not in profile["activity"]
+
+
+async def test_a_step_that_fails_is_tried_again_alone(person: Person) -> None:
+    segment = person.candor.services["segment"]
+    await asyncio.to_thread(segment.stop)
+    try:
+        asked = await person.ask(
+            "erasure", person.candor.bearer("demo-server"), identifiers={"user_id": person.user}
+        )
+        left = {"segment"}
+
+        async def others_done() -> bool:
+            shown = (await person.get(f"/v1/privacy/requests/{asked['id']}", person.candor.bearer())).json()
+            assert shown["state"] == "open"
+            return {step["service"] for step in shown["steps"] if step["state"] != "done"} == left
+
+        await eventually(others_done)
+    finally:
+        segment.start()
+        await asyncio.to_thread(segment.wait_ready)
+    await person.done(asked["id"], person.candor.bearer())
+
+
+async def test_all_that_is_read_and_done_is_in_the_audit_log_and_nobody_in_the_others(person: Person) -> None:
+    candor = person.candor
+    await person.get("/v1/me", person.as_visitor)
+    await person.get("/v1/me/copy", person.as_link)
+    asked = await person.ask("erasure", person.as_link)
+    await person.done(asked["id"], person.as_link)
+    hasher = candor.settings.hasher()
+    user, visitor = hasher(USER_ID, person.user), hasher(ANONYMOUS_ID, person.visitor)
+    seen = set()
+    async for record in held(candor.settings, "audit.acts"):
+        act = codec.decode(AuditAct, record.value)
+        if {user, visitor} & set(act.identifiers) or act.target == asked["id"]:
+            seen.add((act.service, act.actor, act.action))
+    assert seen >= {
+        ("consent", "visitor", "me.read"),
+        ("consent", "link", "me.copy"),
+        ("profile", "link", "privacy.copy"),
+        ("ingest", "link", "privacy.copy"),
+        ("consent", "demo-server", "privacy.link"),
+        ("consent", "link", "privacy.request"),
+        ("consent", "link", "privacy.read"),
+    }
+    assert where(candor.settings.home, person.mark) == []
+    await candor.command("verify")  # the ledger is whole though records were erased from it
+
+
+# The last one: from then on topics keep nothing for long.
 async def test_after_an_erasure_and_the_horizon_an_independent_search_finds_nothing(
     person: Person, folder: Path
 ) -> None:

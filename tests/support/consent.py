@@ -17,8 +17,9 @@ from services.consent.flow.privacy import Requests
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
 from services.consent.flow.signals import Signals, signals_loop
 from services.consent.flow.visitors import Visitors
+from services.consent.people_api import HANDLERS as PEOPLE
 from services.consent.policy_api import HANDLERS as POLICY_HANDLERS
-from services.consent.privacy_api import HANDLERS as PEOPLE
+from services.consent.privacy_api import HANDLERS as RIGHTS
 from services.kernel import codec
 from services.kernel.audit import Audit
 from services.kernel.clock import Clock
@@ -32,6 +33,7 @@ from services.kernel.postgres import Pool, connect
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import Relay
 from services.kernel.settings import Settings
+from services.kernel.topics import registry
 from tests.support.cleaner import CLEANER
 from tests.support.connecting import connected
 
@@ -74,7 +76,7 @@ async def consent(
     app = create_app(
         "consent",
         "",
-        [*HANDLERS, *PEOPLE, *POLICY_HANDLERS],
+        [*HANDLERS, *PEOPLE, *RIGHTS, *POLICY_HANDLERS],
         health,
         KeyRing(settings.keyring, own=[internal_key(settings)]),
         Audit(producer, clock, "consent"),
@@ -88,6 +90,7 @@ async def consent(
         requests=requests,
         visitors=Visitors(settings, pool, settings.hasher(), clock),
         neighbours=neighbours,
+        topics=registry(),
         cleaner=CLEANER,
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]

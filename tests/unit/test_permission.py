@@ -1,5 +1,6 @@
 """Judging, against a plain reading of what schemas/consent_state and policy.yaml say."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from services.kernel.permission import (
     Judge,
     Stamp,
     case,
+    erased_before,
     moment,
     project,
 )
@@ -142,6 +144,31 @@ def test_many_people_with_the_same_answers_are_one_case() -> None:
     for time in (1_000, 9_000):
         cases = {case([stored(state)], None, moment(time), EVERYTHING["opt_in"]) for state in grants}
         assert len(cases) == 1
+
+
+def test_erasures_at_times_of_their_own_are_one_case_too() -> None:
+    erased = [stored(ConsentState(n, ["*"], [Grant("marketing", 50 + n)], False, 0, n)) for n in range(100)]
+    assert len({case([state], None, moment(10), EVERYTHING["opt_in"]) for state in erased}) == 1
+    assert len({case([state], None, moment(200), EVERYTHING["opt_in"]) for state in erased}) == 1
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.builds(
+            lambda held, at: msgspec.structs.replace(held, erased_at=at), states(), st.integers(0, FOREVER)
+        )
+    ),
+    st.integers(0, 40),
+)
+def test_the_latest_erasure_of_any_identifier_counts_and_changes_no_verdict(
+    held: list[ConsentState | None], now: int
+) -> None:
+    kept = [stored(state) for state in held]
+    assert erased_before(kept) == max((state.erased_at for state in held if state), default=0)
+    plain = [stored(state and msgspec.structs.replace(state, erased_at=0)) for state in held]
+    basis = EVERYTHING["opt_out"]
+    assert case(kept, None, moment(now), basis) == case(plain, None, moment(now), basis)
 
 
 def test_gpc_is_new_until_it_is_on_record_for_every_identifier() -> None:

@@ -6,7 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from services.consent.domain.presentation import time_shown
 
@@ -32,6 +32,15 @@ DELETION_SECONDS = 6 * 60
 aside."""
 COMPACTION_SECONDS = 30 * 60
 """A log's turn with Kafka's cleaner comes within this, and it takes as long at most."""
+
+
+class Holding(Protocol):
+    """What the registry says of a topic: what of a person stands in it, and how it is cleaned."""
+
+    @property
+    def holds(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,8 @@ def state_of(steps: Iterable[Step]) -> str:
     return FAILED if FAILED in states else DONE if states == {DONE} else "open"
 
 
-def request_shown(request: Request, topics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A request as the API shows it. ``topics``: configuration of every topic, as Kafka spells it."""
+def request_shown(request: Request, topics: Mapping[str, Holding]) -> dict[str, Any]:
+    """A request as the API shows it. ``topics``: all of the registry."""
     return {
         "id": request.id,
         "type": request.type,
@@ -104,25 +113,17 @@ def request_shown(request: Request, topics: Mapping[str, Mapping[str, Any]]) -> 
     }
 
 
-def remains(request: Request, topics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def remains(request: Request, topics: Mapping[str, Holding]) -> list[dict[str, Any]]:
     """What of an erased person still stands where, and by when it goes; None: it stays."""
     since = max([request.erased_at or request.received_at, *(step.at or 0 for step in request.steps)])
-    values = {
-        "events.collected": "events that were not judged yet",
-        "events.permitted": "events as they were passed on",
-        "deadletters": "events that could not be processed; they can't be replayed",
-        "profiles.state": "the last golden record, before its tombstone",
-        "segments.transitions": "entries and exits, with user_id and anonymous_ids",
-    }
-    hashes = {
-        "consent.signals": "links between identifiers, as keyed hashes",
-        "identity.links": "links between identifiers, as keyed hashes",
-        "privacy.requests": "the request, with keyed hashes of identifiers",
-        "segments.membership": "memberships before their tombstones, by profile id",
-    }
     shown: list[dict[str, Any]] = [
-        {"what": what, "where": f"Kafka: {topic}", "until": time_shown(since + gone_after(topics[topic]))}
-        for topic, what in {**values, **hashes}.items()
+        {
+            "what": topic.holds,
+            "where": f"Kafka: {name}",
+            "until": time_shown(since + gone_after(topic.config)),
+        }
+        for name, topic in topics.items()
+        if topic.holds
     ]
     for what, where in _STAYS.items():
         shown.append({"what": what, "where": where, "until": None})

@@ -44,7 +44,7 @@ from services.kernel.health import Health
 from services.kernel.internal import Neighbours
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
-from services.kernel.postgres import OUTAGES, Pool
+from services.kernel.postgres import OUTAGES, RETRY, Pool
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 
@@ -61,7 +61,7 @@ AFTER = "profile", "segment"
 SOURCE = "privacy"
 """Of the ledger's rows that requests make."""
 
-_NOT_NOW: tuple[type[Exception], ...] = (Outage, *OUTAGES)
+_NOT_NOW: tuple[type[Exception], ...] = (Outage, *OUTAGES, *RETRY)
 
 log = logging.getLogger(__name__)
 

@@ -34,8 +34,8 @@ def family(nodes: Mapping[bytes, Node], named: Iterable[bytes]) -> set[bytes]:
 
 
 def needed(nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[Sighting]) -> set[bytes]:
-    """Facets to know beside the erased: their roots, those that show them, and the roots of these."""
-    wanted = {nodes[id].root for id in erased if id in nodes}
+    """Facets to know beside the erased: those whose events show them, and the roots of these."""
+    wanted = set()
     for sighting in evidence:
         if sighting.parent not in erased:
             wanted.add(sighting.parent)
@@ -47,34 +47,23 @@ def needed(nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[S
 def without(
     nodes: Mapping[bytes, Node], erased: Set[bytes], evidence: Iterable[Sighting], loaded: set[bytes]
 ) -> Forest:
-    """The forest of what is left. An erased identifier, no user_id, that somebody else's events show
-    too is theirs then, as a bare identifier; of the others no trace is left.
+    """The forest of what is left. An erased identifier that somebody else's events show too is theirs then,
+    as a bare identifier; of the others no trace is left.
 
     ``evidence``: of all erased children. Nodes of erased facets count as not stored: their rows go first.
     """
     forest = Forest((node for node in nodes.values() if node.id not in erased), loaded)
     best: dict[bytes, Claim] = {}
     for sighting in evidence:
-        child = nodes.get(sighting.child)
-        if sighting.parent not in erased and child is not None and child.facet.kind != USER_ID:
-            best[child.id] = min(best.get(child.id, sighting.claim), sighting.claim)
-    for id in erased & nodes.keys():
-        root = forest.nodes.get(nodes[id].root)
-        if root is not None:
-            root.members.discard(id)
-            _touch(forest, root)
+        if sighting.parent not in erased and sighting.child in nodes:
+            best[sighting.child] = min(best.get(sighting.child, sighting.claim), sighting.claim)
     for id, claim in sorted(best.items()):
         before = nodes[id].facet
         root = forest.nodes[nodes[claim[3]].root]
         facet = Facet.new(Identifier(before.kind, before.value))
-        facet.claim = claim
+        facet.claim = None if before.kind == USER_ID else claim  # user_ids are joined, not claimed
         forest.nodes[id] = Node(id, root.id, set(), facet, stored=False)
-        forest.changed.add(id)
         root.members.add(id)
-        _touch(forest, root)
+        forest.changed.update((id, root.id))
+        forest.dirty.add(root.id)
     return forest
-
-
-def _touch(forest: Forest, root: Node) -> None:
-    forest.changed.add(root.id)
-    forest.dirty.add(root.id)

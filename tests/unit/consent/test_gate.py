@@ -17,11 +17,13 @@ from services.kernel.permission import FOREVER, Judge, Stamp, project
 from tests.support.clock import ManualClock
 from tests.support.policy import InForce, policy
 
-UNKNOWN, DENIED, GRANTED, PARTLY = (bytes([number]) * 16 for number in range(4))
+UNKNOWN, DENIED, GRANTED, PARTLY, ERASED = (bytes([number]) * 16 for number in range(5))
+CUT = 1_700_000_000_000_000
 STATES = {
     DENIED: ConsentState(1, ["*"], [], False, 0),
     GRANTED: ConsentState(1, [], [Grant("*", FOREVER)], False, 0),
     PARTLY: ConsentState(1, ["marketing"], [], False, 0),
+    ERASED: ConsentState(2, [], [Grant("*", FOREVER)], False, 0, CUT),
 }
 VIEW = {key: project(codec.encode(state)) for key, state in STATES.items()}
 EVENT = codec.encode(
@@ -98,6 +100,18 @@ def test_one_denied_identifier_drops_the_event(gate: Gate, ids: list[bytes]) -> 
     found = judged(gate, record(ids))
     assert found.dropped == {(("analytics", "marketing", "personalization"), b"web"): 1}
     assert not found.permitted and not found.dead
+
+
+@pytest.mark.parametrize("ids", [[ERASED], [GRANTED, ERASED]])
+def test_what_began_before_an_erasure_is_dropped_though_it_is_granted_since(
+    gate: Gate, ids: list[bytes]
+) -> None:
+    before = record(ids, {headers.STARTED: b"%d" % (CUT - 1), headers.ORIGIN: b"deadletters:0:1"})
+    found = judged(gate, before, record(ids, {headers.STARTED: b"%d" % CUT}))
+    assert found.dropped == {(("erasure",), b"web"): 1}
+    assert not found.signals
+    [(messages, _)] = found.permitted.values()
+    assert len(messages) == 1
 
 
 def test_a_stamp_limits_its_own_event_only(gate: Gate) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consent.domain.rule import (
     DEFAULT,
     DENIED,
+    ERASURE,
     EVERY,
     GPC,
     Choice,
@@ -203,3 +206,18 @@ def test_gpc_is_on_record_only_for_those_it_named() -> None:
     assert (states[ANA].gpc, states[BEN].gpc) == (True, False)
     assert states[BEN].denied == ["marketing"]
     assert on_gpc_record([signal, decision(2, [DAN, EVE, FAY], marketing="deny")]) == {ANA}
+
+
+@given(ledgers(), links, st.frozensets(st.sampled_from(NAMES), min_size=1))
+def test_an_erasure_cuts_those_it_names_for_good(
+    ledger: list[Decision], pairs: list[Pair], names: frozenset[bytes]
+) -> None:
+    """Whatever is linked, and whatever is decided later; as a denial it follows the links as any other."""
+    cut = Decision(0, names, {EVERY: "deny"}, ERASURE, 50, 0)
+    later = [replace(d, position=d.position + 1) for d in ledger]
+    plain = replace(cut, method="api")
+    found = effective(NAMES, [cut, *later], pairs, (), NOW)
+    expected = effective(NAMES, [plain, *later], pairs, (), NOW)
+    for name in NAMES:
+        assert found[name].erased_at == (50 if name in names else 0)
+        assert msgspec.structs.replace(found[name], erased_at=0) == expected[name]
