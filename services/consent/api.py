@@ -18,7 +18,7 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
-from services.consent.asking import Asking, person_of, place_of
+from services.consent.asking import Asking, declared_place, person_of
 from services.consent.domain.counting import Asked
 from services.consent.domain.ledger import Terms
 from services.consent.domain.presentation import receipt_shown, row_shown, state_shown
@@ -130,7 +130,7 @@ async def show_decisions(
     ] = None,
 ) -> dict[str, Any]:
     """What is in force for an identifier such as `user_id:42`, purpose by purpose."""
-    named, place = _identifier(identifier), place_of(jurisdiction)
+    named, place = _identifier(identifier), declared_place(jurisdiction)
     hasher: Hasher = state.hasher
     clock: Clock = state.clock
     since = None if at is None else _time(at)

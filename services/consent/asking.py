@@ -73,7 +73,7 @@ def identifiers_of(data: dict[str, Any], state: State) -> frozenset[Identifier]:
         raise Problem(400, "Bad request", state.cleaner.text(str(error))[0]) from None
 
 
-def place_of(jurisdiction: Any) -> str | None:
+def declared_place(jurisdiction: Any) -> str | None:
     """Where a person says that they are, None where they don't. Raises Problem."""
     if jurisdiction is None:
         return None

@@ -12,9 +12,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Response
 
-from services.consent.asking import Call, identifiers_of, log_asked, may_see, place_of, proven
+from services.consent.asking import Call, declared_place, identifiers_of, log_asked, may_see, proven
 from services.consent.domain.copy import page
-from services.consent.domain.presentation import choices_shown, receipt_line, time_shown
+from services.consent.domain.presentation import choices_shown, place_of, receipt_line, time_shown
 from services.consent.domain.receipt import receipt
 from services.consent.domain.request_rights import request_shown
 from services.consent.domain.visitor import Unproven, anonymous
@@ -22,7 +22,6 @@ from services.consent.flow.copying import copy_of, decisions_of
 from services.consent.flow.privacy import Requests
 from services.consent.flow.reading import in_force
 from services.consent.flow.visitors import Visitors
-from services.consent.policy_api import Language
 from services.kernel.clock import DAY
 from services.kernel.http import BEARER, Problem, note, require
 from services.kernel.internal import Neighbours
@@ -101,11 +100,12 @@ async def me(
     request: Call,
     state: State,
     jurisdiction: Annotated[
-        str | None, QueryParameter(description="Where the person is: what holds there without an answer")
+        str | None,
+        QueryParameter(description="Where the person is; else as they said with their newest decision"),
     ] = None,
 ) -> Response[dict[str, Any]]:
     """What holds for the person who asks, the receipts of their decisions, and what they asked for."""
-    place = place_of(jurisdiction)
+    declared = declared_place(jurisdiction)
     asking = await proven(request, state)
     requests: Requests = state.requests
     person = await requests.person(asking.proven.how, asking.named, asking.actor)
@@ -113,13 +113,15 @@ async def me(
     policy: Policy = state.policies.current
     held = [await in_force(state.pool, id) for id in sorted(asking.named)]
     now = state.clock.now()
+    rows = await decisions_of(state.pool, person)
+    place = declared or place_of(rows)
     asked = [one for one in await requests.of(person) if may_see(asking, one.how)]
     shown = {
         "identifiers": sorted(map(str, asking.proven.identifiers)),
         "regime": policy.regime(place),
         "gpc": any(own.gpc for own in held),
         "choices": choices_shown(held, now, policy, place),
-        "receipts": [receipt_line(row) for row in await decisions_of(state.pool, person)],
+        "receipts": [receipt_line(row) for row in rows],
         "requests": [request_shown(one, state.topics) for one in asked],
     }
     return Response(shown, headers=PRIVATE)
@@ -131,9 +133,7 @@ async def me(
     tags=["people"],
     responses=_UNPROVEN | {404: ResponseSpec(dict[str, Any], description="No such decision of theirs.")},
 )
-async def me_receipt(
-    request: Call, state: State, position: FromPath[int], language: Language = None
-) -> Response[dict[str, Any]]:
+async def me_receipt(request: Call, state: State, position: FromPath[int]) -> Response[dict[str, Any]]:
     """The receipt of a decision, in the form of ISO/IEC TS 27560, to keep."""
     asking = await proven(request, state)
     requests: Requests = state.requests
@@ -145,7 +145,8 @@ async def me_receipt(
     policy: Policy = state.policies.current
     names = sorted(map(str, asking.proven.identifiers))
     controller = msgspec.to_builtins(policy.controller)
-    purposes = {id: text.description for id, text in policy.texts[policy.language(language)].purposes.items()}
+    texts = policy.texts[policy.language(receipt_line(rows[0])["language"])]
+    purposes = {purpose: text.description for purpose, text in texts.purposes.items()}
     made = receipt(rows[0], names, controller, purposes, state.clock.now())
     return Response(made, headers=_download(f"receipt-{position}.json"))
 

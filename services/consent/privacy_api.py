@@ -13,11 +13,11 @@ from services.consent.asking import (
     Asking,
     Call,
     asking_of,
+    declared_place,
     identifiers_of,
     log_asked,
     may_see,
     person_of,
-    place_of,
 )
 from services.consent.domain.request_rights import DONE, FAILED, RECTIFICATION, STEPS, request_shown
 from services.consent.flow.privacy import Requests
@@ -56,7 +56,7 @@ async def make_request(request: Call, state: State, data: Body) -> dict[str, Any
     await log_asked(request, asking, asking.named, target=type)
     requests: Requests = state.requests
     policy: Policy = state.policies.current
-    regime = policy.regime(place_of(data.get("jurisdiction")))
+    regime = policy.regime(declared_place(data.get("jurisdiction")))
     try:
         opened = await requests.open(type, asking.proven.how, asking.named, regime)
         if traits is not None:

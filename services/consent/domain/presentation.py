@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from services.consent.domain.rule import DEFAULT, DENIED, answer
 from services.kernel.events import ConsentState
 from services.kernel.identifier import Identifier
 from services.kernel.policy import Policy
-from services.kernel.policy.model import Place
+from services.kernel.policy.model import Place, is_place
 
 
 def time_shown(time: int) -> str:
@@ -62,6 +62,15 @@ def choices_shown(
             ends = time_shown(min(verdicts))
             choices[purpose] = {"allowed": True, "because": "granted", "expires_at": ends}
     return choices
+
+
+def place_of(rows: Sequence[Row]) -> Place | None:
+    """Where the person was when they last said so with a decision."""
+    for row in reversed(rows):
+        record: dict[str, Any] = {} if row.record is None else msgspec.json.decode(row.record)
+        if is_place(str(record.get("jurisdiction"))):
+            return str(record["jurisdiction"])
+    return None
 
 
 def receipt_line(row: Row) -> dict[str, Any]:

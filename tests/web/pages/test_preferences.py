@@ -172,17 +172,14 @@ def test_a_service_that_is_away_is_waited_for(site: Site) -> None:
     link = site.link(user_id=user)
     profile = site.services["profile"]
     profile.kill()
-    try:
-        with site.preferences(link) as visit:
+    with site.preferences(link) as visit:
+        try:
             visit.appears("Not available just now", "heading")
+        finally:
             profile.start()
             profile.wait_ready()
-            visit.appears(TITLE, "heading")
-            visit.vanishes("Not available just now", "heading")
-    finally:
-        profile.stop()
-        profile.start()
-        profile.wait_ready()
+        visit.appears(TITLE, "heading")
+        visit.vanishes("Not available just now", "heading")
 
 
 @pytest.mark.parametrize(
