@@ -59,21 +59,28 @@ function hold(sdk, load) {
     }
     sdk.setAnonymousId(visitor());
     load(rudderstack(stale));
-    if (stale && sdk.consent) sdk.consent({ discardPreConsentEvents: true });
+    if (stale && sdk.consent) {
+      const consentManagement = { allowedConsentIds: ids(true), deniedConsentIds: ids(false) };
+      sdk.consent({ discardPreConsentEvents: true, consentManagement });
+    }
   };
   followers.push(follow);
   follow(state() === "pass");
   return sdk;
 }
 
-// Options of RudderStack's load. The id is handed over in a cookie: calls that came first would get another one.
+// Options of RudderStack's load. The id is handed over in a cookie: calls that came first would get another one. To
+// throw those away it must believe that it waited for the consent.
 function rudderstack(stale) {
   const name = "rl_candor_id";
   document.cookie = `${name}=${visitor()}; Path=/; Max-Age=60; SameSite=Lax`;
   return {
     externalAnonymousIdCookieName: name,
-    customContext: stamped(),
-    ...(stale && { preConsent: { enabled: true } }),
+    context: stamped(),
+    ...(stale && {
+      consentManagement: { enabled: true, provider: "custom" },
+      preConsent: { enabled: true, events: { delivery: "buffer" } },
+    }),
   };
 }
 
