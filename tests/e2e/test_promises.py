@@ -260,12 +260,13 @@ async def test_promise_5_order_does_not_matter(candor: Outside) -> None:
     """Two people with the same history, told in two orders with repeats, have the same golden record."""
     users = [candor.name("order") for _ in range(2)]
     histories = [_history(user) for user in users]
+    last = ago(1000 * DAY)
     for seed, (user, history) in enumerate(zip(users, histories, strict=True)):
         for start in range(0, len(history) * 3 // 2, 7):
             part = shuffled(history, seed)[start : start + 7]
             if part:
                 await candor.accepted(*part)
-        await candor.accepted(track(user, "Last", f"{user}-last", timestamp=ago(1000 * DAY)))
+        await candor.accepted(track(user, "Last", f"{user}-last", timestamp=last))
         await eventually(lambda user=user: _has(candor, f"user_id:{user}", "Last"))  # type: ignore[misc]
     shown = []
     for user in users:
