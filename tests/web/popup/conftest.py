@@ -51,6 +51,11 @@ class Shop:
         read: dict[str, Any] = yaml.safe_load(self.settings.policy.read_text())
         return read
 
+    def texts(self, language: str) -> dict[str, str]:
+        """The words of the layers."""
+        banner: dict[str, str] = self.policy()["texts"][language]["banner"]
+        return banner
+
     def set_policy(self, policy: dict[str, Any]) -> None:
         """Put it in force: at the latest two seconds later it is."""
         partial = self.settings.policy.with_suffix(".new")
@@ -66,7 +71,6 @@ class Shop:
         answer = httpx.get(f"{self.consent}/v1/ledger/anonymous_id:{anonymous_id}", headers=headers)
         decisions: list[dict[str, Any]] = answer.raise_for_status().json()["decisions"]
         return decisions
-
 
     def decided(self, anonymous_id: str) -> dict[str, bool]:
         """What holds for a visitor by purpose, for the gate as for anybody."""

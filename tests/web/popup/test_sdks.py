@@ -1,5 +1,5 @@
-"""Nothing is set or sent before the choice, nothing after a no, and with a yes what waited arrives, stamped: with
-Segment's and RudderStack's SDKs, unmodified, and with plain fetch."""
+"""Nothing is set or sent before the choice, nothing after a no, and after a yes what waited arrives, stamped:
+with Segment's and RudderStack's SDKs, unmodified, and with plain fetch."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_nothing_is_set_or_sent_before_the_choice_and_all_that_waited_after_a_ye
         assert visit.asked(shop.ingest) == []
         assert storage(visit) == []
         assert visit.js("document.cookie") == ""
-        assert {request["method"] for request in visit.asked(shop.consent) if "shown" not in request["url"]} == {
-            "GET"
-        }
+        assert {
+            request["method"] for request in visit.asked(shop.consent) if "shown" not in request["url"]
+        } == {"GET"}
         assert shop.ends("events.collected") == ends
 
         visit.click("Accept all")
