@@ -13,7 +13,8 @@ PHONE = {"viewport": {"width": 360, "height": 640}, "isMobile": True, "hasTouch"
 
 def focused(visit: Visit) -> str:
     text: str = visit.js(
-        "(document.activeElement.ariaLabel || document.activeElement.innerText || document.activeElement.value || '').trim()"
+        "(({ ariaLabel, innerText, value }) => (ariaLabel || innerText || value || '').trim())"
+        "(document.activeElement)"
     )
     return text
 
@@ -76,8 +77,8 @@ def test_by_keyboard_alone_the_first_layer_lets_the_focus_in_and_out(shop: Shop)
         ]
         visit.press("Shift+Tab", "Shift+Tab", "Shift+Tab")
         assert focused(visit) == "Reject all"
-        outline = "getComputedStyle(document.activeElement).outlineStyle + getComputedStyle(document.activeElement).outlineWidth"
-        assert visit.js(outline) == "solid3px"
+        outline = visit.js("getComputedStyle(document.activeElement).outline")
+        assert "solid" in outline and "3px" in outline
         visit.press("Enter")
         visit.vanishes()
         visit.acknowledged()

@@ -1,4 +1,4 @@
-"""What is chosen is on record, holds after a reload, can be taken back, and is asked again if the texts change."""
+"""What is chosen is on record, holds after a reload, can be taken back, and is asked again for new texts."""
 
 from __future__ import annotations
 
