@@ -93,7 +93,7 @@ $(WEB): .venv/runtime services/consent/web/package-lock.json
 	if said=$$($(BIN)/npm ci --prefix services/consent/web --ignore-scripts --loglevel=error --fetch-retries=1 \
 		--fetch-retry-mintimeout=1000 --fetch-timeout=20000 2>&1); \
 	then touch $@ && printf 'ok %4d s\n' $$(( $$(date +%s) - began )); \
-	else printf 'npm could not fetch them: /consent.js will answer 503\n%s\n' "$$said"; fi
+	else echo 'npm could not fetch them: /consent.js will answer 503'; echo "$$said" | head -4; fi
 
 # What the pages of the demo's shop track with. Without it the demo is played all the same, and the shop stays closed.
 $(SHOP): .venv/runtime examples/shop/package-lock.json

@@ -66,8 +66,7 @@ class Tag:
     },
 )
 def show_tag(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
-    """The consent pop-up: `<script src="…/consent.js" data-write-key="…" async></script>`, see
-    docs/guides/tag.md."""
+    """The pop-up: `<script src="…/consent.js" data-write-key="…" async></script>`, see docs/guides/tag.md."""
     tag: Tag = state.tag
     try:
         script = tag.script()
@@ -81,7 +80,7 @@ def show_tag(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["Content-Encoding"] = "gzip"
         content = script.zipped
-    return Response(content, headers=headers, media_type="text/javascript; charset=utf-8")
+    return Response(content, headers=headers, media_type="text/javascript")
 
 
 HANDLERS: list[HTTPRouteHandler] = [show_tag]

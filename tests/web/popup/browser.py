@@ -37,8 +37,8 @@ class Browser:
 
     @contextmanager
     def visit(self, **options: Any) -> Iterator[Visit]:
-        """A new visitor on a page. ``page``, ``attributes`` (of our tag) and ``gpc``; the rest are
-        Playwright's options of a context. Nothing on the page may have failed."""
+        """A new visitor on a page. ``page``, ``attributes`` of our tag, ``gpc``; the rest are Playwright's
+        options of a context. Nothing on the page may have failed."""
         visit = Visit(self, next(self._numbers))
         self.call("visit", visit.number, options)
         try:

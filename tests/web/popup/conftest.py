@@ -51,6 +51,11 @@ class Shop:
         read: dict[str, Any] = yaml.safe_load(self.settings.policy.read_text())
         return read
 
+    def texts(self, language: str) -> dict[str, str]:
+        """The words of the layers."""
+        banner: dict[str, str] = self.policy()["texts"][language]["banner"]
+        return banner
+
     def set_policy(self, policy: dict[str, Any]) -> None:
         """Put it in force: at the latest two seconds later it is."""
         partial = self.settings.policy.with_suffix(".new")
@@ -78,7 +83,7 @@ class Shop:
         return asyncio.run(self._ends(topic))
 
     def permitted(self, anonymous_id: str, count: int) -> list[dict[str, Any]]:
-        """The visitor's first events that the gate let through, in their order: so many, no more by then."""
+        """The visitor's events that the gate let through, in their order: so many, and no more by then."""
         found = asyncio.run(asyncio.wait_for(self._permitted(anonymous_id, count), 20))
         assert len(found) == count
         return found
@@ -149,8 +154,7 @@ def with_arabic(policy: dict[str, Any]) -> dict[str, Any]:
     wide["texts"]["ar"] = {**wide["texts"]["ar"], "direction": "rtl"}
     wide["texts"]["ar"]["banner"] = {
         "title": "بياناتك، قرارك",
-        "body": "نود استخدام بيانات زيارتك للأغراض المذكورة أدناه. "
-        "القرار لك في كل غرض، ويمكنك تغييره في أي وقت.",
+        "body": "نود استخدام بيانات زيارتك للأغراض المذكورة أدناه. القرار لك، ويمكنك تغييره في أي وقت.",
         "accept": "قبول الكل",
         "reject": "رفض الكل",
         "choose": "الاختيار بالتفصيل",

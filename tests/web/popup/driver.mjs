@@ -48,13 +48,15 @@ const axe = await sdkFile("axe-core/axe.min.js");
 const browser = await start();
 const tabs = new Map();
 
+const withGpc = () => Object.defineProperty(Navigator.prototype, "globalPrivacyControl", { value: true });
+// axe would judge colours that are half there.
+const settle = (tab) => tab.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)).then(() => {}));
+
 const commands = {
   async visit(number, { page = "shop", attributes = "", gpc = false, ...options }) {
     const extra = gpc ? { extraHTTPHeaders: { "Sec-GPC": "1" } } : {};
     const context = await browser.newContext({ locale: "en-US", ...extra, ...options });
-    if (gpc) {
-      await context.addInitScript(() => Object.defineProperty(Navigator.prototype, "globalPrivacyControl", { value: true }));
-    }
+    if (gpc) await context.addInitScript(withGpc);
     const tab = { context, requests: [], errors: [] };
     tabs.set(number, tab);
     await this.open(number, page, attributes);
@@ -101,21 +103,31 @@ const commands = {
   cookies: (number) => tabs.get(number).context.cookies(),
   requests: (number) => tabs.get(number).requests,
   errors: (number) => tabs.get(number).errors,
+  block: (number, pattern) => tabs.get(number).context.route(pattern, (route) => route.abort()),
+  unblock: (number, pattern) => tabs.get(number).context.unroute(pattern),
+  turnGpcOn: (number) => tabs.get(number).context.addInitScript(withGpc),
+  async inAnotherTab(number, name) {
+    const { context, tab } = tabs.get(number);
+    const other = await context.newPage();
+    await other.goto(tab.url());
+    await other.getByRole("button", { name, exact: true }).click();
+    await other.close();
+  },
   async forgetCache(number) {
     const session = await tabs.get(number).context.newCDPSession(tabs.get(number).tab);
     await session.send("Network.clearBrowserCache");
   },
-  // Transitions are over first: axe would judge colours that are half there.
   async audit(number) {
     const { tab } = tabs.get(number);
-    await tab.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+    await settle(tab);
     await tab.evaluate(String(axe));
     const { violations } = await tab.evaluate(() => window.axe.run());
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
   },
+  settled: (number) => settle(tabs.get(number).tab),
   async screenshot(number, path) {
     const { tab } = tabs.get(number);
-    await tab.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished)));
+    await settle(tab);
     await tab.screenshot({ path });
   },
   async close(number) {
@@ -124,15 +136,16 @@ const commands = {
   },
 };
 
+const RETURNING = ["evaluate", "cookies", "requests", "errors", "audit"];
 for await (const line of createInterface({ input: process.stdin })) {
   const { call, arguments: given } = JSON.parse(line);
   let answer;
   try {
-    answer = { value: (await commands[call](...given)) ?? null };
+    const value = await commands[call](...given);
+    answer = { value: RETURNING.includes(call) ? (value ?? null) : null };
   } catch (error) {
     answer = { error: String(error.message ?? error) };
   }
-  if (typeof answer.value === "object" && answer.value?._guid) answer.value = null;
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 await browser.close();

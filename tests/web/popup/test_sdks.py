@@ -1,4 +1,4 @@
-"""Nothing is set or sent before the choice, nothing after a no, and with a yes what waited arrives, stamped:
+"""Nothing is set or sent before the choice, nothing after a no, and after a yes what waited arrives, stamped:
 with Segment's and RudderStack's SDKs, unmodified, and with plain fetch."""
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ async function build() {
   root.dir = policy.direction;
   root.setAttribute("aria-label", policy.texts.reopen);
   root.addEventListener("click", clicked, true);
-  root.addEventListener("keydown", pressed, true);
+  addEventListener("keydown", pressed, true);
   document.body.prepend(root);
   // A style element would need the leave of the site's Content-Security-Policy.
   const sheet = new CSSStyleSheet();
@@ -76,8 +76,10 @@ function mend({ modalName, modal }) {
   for (const title of modal.querySelectorAll("button.pm__section-title")) title.click();
 }
 
+// Before the library hears of it.
 function pressed(event) {
-  if (!event.target.closest(".cm")) return;
+  const above = document.documentElement.classList.contains("show--preferences");
+  if (above || !event.target.closest(".cm")) return;
   // The library would keep the focus in.
   if (event.key === "Tab") event.stopPropagation();
   if (event.key === "Escape") dismiss();
