@@ -166,7 +166,8 @@ def test_a_decision_taken_offline_is_sent_again_also_from_the_next_page(shop: Sh
         visit.until("JSON.parse(localStorage.getItem('candor.choice')).pending.length === 1")
         # Until the gate knows of the yes, it would drop them.
         assert visit.asked(shop.ingest) == []
-        visit.call("open", "fetch")
+        visit.call("reload")
+        visit.ready()
         visit.until("JSON.parse(localStorage.getItem('candor.choice')).pending.length === 1")
         visit.call("unblock", "**/v1/decisions")
         kept = visit.acknowledged()

@@ -46,9 +46,15 @@ function hold(sdk, load) {
   let loaded = false;
   let stale = false;
   const follow = (may) => {
-    if (loaded) return sdk.setCustomContext && sdk.setCustomContext(stamped());
+    if (loaded) {
+      if (sdk.setCustomContext) sdk.setCustomContext(stamped());
+      return;
+    }
     // What it was told before this script came, it keeps itself: after a no that goes nowhere either.
-    if (!may) return void (stale = state() === "drop" || stale);
+    if (!may) {
+      stale = stale || state() === "drop";
+      return;
+    }
     loaded = true;
     if (stale && sdk._preInitBuffer) sdk._preInitBuffer.clear();
     if (sdk.addSourceMiddleware) {
@@ -58,7 +64,7 @@ function hold(sdk, load) {
       });
     }
     sdk.setAnonymousId(visitor());
-    load(rudderstack(stale));
+    load(sdk.setCustomContext && rudderstack(stale));
     if (stale && sdk.consent) {
       const consentManagement = { allowedConsentIds: ids(true), deniedConsentIds: ids(false) };
       sdk.consent({ discardPreConsentEvents: true, consentManagement });
