@@ -136,7 +136,7 @@ const commands = {
   },
 };
 
-const RETURNING = ["evaluate", "cookies", "requests", "errors", "audit"];
+const RETURNING = ["evaluate", "text", "download", "cookies", "requests", "errors", "audit"];
 for await (const line of createInterface({ input: process.stdin })) {
   const { call, arguments: given } = JSON.parse(line);
   let answer;
