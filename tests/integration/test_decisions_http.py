@@ -241,8 +241,8 @@ async def test_reading_decisions_is_logged_and_refused_without_the_scope(
     assert {(act.actor, act.action, tuple(act.identifiers), act.outcome) for act in found} == {
         ("admin", "decisions.read", (ann,), "allowed"),
         ("demo-server", "ledger.read", (ann,), "allowed"),
-        ("demo-web", "decisions.read", (), "refused"),
-        ("demo-web", "ledger.read", (), "refused"),
+        ("demo-web", "decisions.read", (ann,), "refused"),
+        ("demo-web", "ledger.read", (ann,), "refused"),
     }
 
 
