@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import msgspec
 
 from services.consent import store_privacy
+from services.consent.domain import ledger
 from services.consent.domain.request_rights import (
     ACCESS,
     DONE,
@@ -27,8 +28,8 @@ from services.consent.domain.request_rights import (
     Step,
     due_at,
 )
-from services.consent.domain.rule import EVERY
-from services.consent.flow.changes import Decide, Noted
+from services.consent.domain.rule import EVERY, Decision
+from services.consent.flow.changes import Decide
 from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.visitors import VISITOR
@@ -182,22 +183,23 @@ class Requests:
     async def _own_part(self, request: Request) -> None:
         """What consent itself has to do: the denial, and of an erasure the cut for the whole person, whose
         decisions' records go."""
-        first = await self._deny(request, request.id, request.named)
+        denials = [await self._deny(request, request.id, request.named)]
         if request.type != ERASURE:
             await self.settle(request.id, CONSENT, DONE)
             return
         person = await self.person(request.how, request.named, Actor(None, request.how))
-        last = first if person == request.named else await self._deny(request, f"{request.id} all", person)
-        if last.terms is None or last.position is None or first.position is None:
-            raise AssertionError("a denial is in the ledger once it was noted")
+        if person != request.named:
+            denials.append(await self._deny(request, f"{request.id} all", person))
+        # A denial lets through what begins before it is acknowledged: only a later time cuts that off too.
+        cut = await self._deny(request, f"{request.id} cut", person)
         async with self._pool.acquire() as connection, connection.transaction():
-            own = {first.position, last.position}
+            own = {denial.position for denial in (*denials, cut)}
             erased = await store_privacy.erase_records(connection, person, own)
-            await store_privacy.settle_cut(connection, request.id, person, last.terms.decided_at)
+            await store_privacy.settle_cut(connection, request.id, person, cut.decided_at)
             step = Open(request.id, CONSENT)
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
 
-    async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Noted:
+    async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Decision:
         """Deny everything, and wait until the gate can't but see it. Counts once, however often done."""
         record = {"request": request.id, "type": request.type, "origin": request.how}
         change = Decide(
@@ -211,7 +213,9 @@ class Requests:
         async with asyncio.timeout(AGAIN_SECONDS):
             (noted,) = await self._decisions.submit([change])
             await self._publications.wait(noted.waiting)
-        return noted
+        if noted.terms is None or noted.position is None:
+            raise AssertionError("a denial is in the ledger once it was noted")
+        return ledger.decision(noted.position, noted.terms)
 
 
 class Results(BaseHandler):

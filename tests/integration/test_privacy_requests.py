@@ -1,0 +1,55 @@
+"""People's requests in the consent service: the denial, the cut, and what is asked of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.consent.domain.request_rights import ERASURE, Request
+from services.consent.flow.reading import in_force
+from services.kernel.audit import Actor
+from services.kernel.clock import SECOND
+from services.kernel.internal import Neighbours
+from services.kernel.settings import Settings
+from tests.support.clock import ManualClock
+from tests.support.consent import Instance, consent, until
+
+ANA, PHONE, TABLET = (bytes([n]) * 16 for n in range(1, 4))
+
+
+class Profile(Neighbours):
+    """The profile service, which says that these are one person, and takes a second to."""
+
+    def __init__(self, settings: Settings, clock: ManualClock, *person: bytes) -> None:
+        super().__init__(settings)
+        self.clock = clock
+        self.person = person
+
+    async def ask(self, service: str, path: str, body: dict[str, Any], actor: Actor) -> dict[str, Any]:
+        assert (service, path) == ("profile", "/v1/privacy/person")
+        self.clock.advance(SECOND)
+        return {"identifiers": [id.hex() for id in self.person]}
+
+
+async def cut(one: Instance, id: str) -> Request:
+    """The request once it was cut."""
+
+    async def found() -> Request:
+        request = await one.requests.find(id)
+        assert request is not None
+        return request
+
+    async def is_cut() -> bool:
+        return (await found()).erased_at > 0
+
+    await until(is_cut)
+    return await found()
+
+
+async def test_what_began_before_a_denial_was_acknowledged_is_before_the_cut(settings: Settings) -> None:
+    clock = ManualClock()
+    async with consent(settings, clock, neighbours=Profile(settings, clock, ANA)) as one:
+        opened = await one.requests.open(ERASURE, "link", frozenset({ANA}), "opt_in")
+        acknowledged = clock.now()
+        erased = await cut(one, opened.id)
+        assert erased.erased_at > acknowledged
+        assert (await in_force(one.pool, ANA)).erased_at == erased.erased_at
