@@ -11,6 +11,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterable
+from hashlib import blake2b
 
 import msgspec
 
@@ -188,10 +189,11 @@ class Requests:
             await self.settle(request.id, CONSENT, DONE)
             return
         person = await self.person(request.how, request.named, Actor(None, request.how))
+        reached = f"{request.id} {_digest(person)}"  # another try may find that the person has grown
         if person != request.named:
-            denials.append(await self._deny(request, f"{request.id} all", person))
+            denials.append(await self._deny(request, f"{reached} all", person))
         # A denial lets through what begins before it is acknowledged: only a later time cuts that off too.
-        cut = await self._deny(request, f"{request.id} cut", person)
+        cut = await self._deny(request, f"{reached} cut", person)
         async with self._pool.acquire() as connection, connection.transaction():
             own = {denial.position for denial in (*denials, cut)}
             erased = await store_privacy.erase_records(connection, person, own)
@@ -200,7 +202,8 @@ class Requests:
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
 
     async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Decision:
-        """Deny everything, and wait until the gate can't but see it. Counts once, however often done."""
+        """Deny everything, and wait until the gate can't but see it. Counts once, however often done. Raises
+        Outage."""
         record = {"request": request.id, "type": request.type, "origin": request.how}
         change = Decide(
             source=SOURCE,
@@ -213,9 +216,13 @@ class Requests:
         async with asyncio.timeout(AGAIN_SECONDS):
             (noted,) = await self._decisions.submit([change])
             await self._publications.wait(noted.waiting)
-        if noted.terms is None or noted.position is None:
-            raise AssertionError("a denial is in the ledger once it was noted")
+        if noted.conflict or noted.terms is None or noted.position is None:
+            raise Outage("another decision has the denial's id")
         return ledger.decision(noted.position, noted.terms)
+
+
+def _digest(identifiers: Iterable[bytes]) -> str:
+    return blake2b(b"".join(sorted(identifiers)), digest_size=16).hexdigest()
 
 
 class Results(BaseHandler):
