@@ -228,9 +228,5 @@ UPDATE request_steps SET asked_at = 0 WHERE request = $1 AND service = $2
 UPDATE requests SET identifiers = $2, erased_at = $3 WHERE id = $1
 
 -- name: erase_records
--- Of the decisions up to the last of these positions, but for these themselves, that name any of the hashes:
--- what the chain holds by commitment only.
-UPDATE ledger SET salt = NULL, record = NULL
-WHERE record IS NOT NULL AND position < (SELECT max(own) FROM unnest($2::bigint[]) AS own)
-  AND position <> ALL($2::bigint[]) AND position IN (
-    SELECT position FROM ledger_identifiers WHERE hash = ANY($1::bytea[]))
+-- What the chain holds by commitment only.
+UPDATE ledger SET salt = NULL, record = NULL WHERE record IS NOT NULL AND position = ANY($1::bigint[])

@@ -88,10 +88,9 @@ async def settle_cut(connection: Connection, id: str, identifiers: Collection[by
     await connection.execute(QUERIES.settle_cut, id, sorted(identifiers), erased_at)
 
 
-async def erase_records(connection: Connection, identifiers: Collection[bytes], own: Collection[int]) -> int:
-    """Erase the records of decisions that name any of the identifiers and came before the last of the
-    erasure's ``own``, which say nothing of anybody; returns how many."""
-    return affected(await connection.execute(QUERIES.erase_records, sorted(identifiers), list(own)))
+async def erase_records(connection: Connection, positions: Collection[int]) -> int:
+    """Erase the records of these decisions; returns of how many."""
+    return affected(await connection.execute(QUERIES.erase_records, sorted(positions)))
 
 
 async def _with_steps(connection: Connection, rows: list[Any]) -> list[Request]:

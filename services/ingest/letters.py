@@ -11,12 +11,11 @@ from typing import Any
 
 import msgspec
 
-from services.kernel import codec, headers, metrics
+from services.kernel import codec, metrics
 from services.kernel.clock import Clock
 from services.kernel.deadletter import TOPIC
 from services.kernel.events import DeadLetter, Event, PrivacyRequest, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
-from services.kernel.identifier import split
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
 from services.kernel.produce import BatchProducer
@@ -29,12 +28,11 @@ SERVICE = "ingest"
 STAGE = "ingest-erasing"
 
 
-async def letters_of(settings: Settings, ids: Set[bytes], *, whole: bool) -> AsyncIterator[DeadLetter]:
-    """Dead letters of these identifiers: all that name one, or only those that came under it. Reads the topic
-    whole. Raises Outage."""
+async def letters_of(settings: Settings, ids: Set[bytes]) -> AsyncIterator[DeadLetter]:
+    """Dead letters that came under these identifiers: one that only names them, as a device does that several
+    people share, is somebody else's. Reads the topic whole. Raises Outage."""
     async for record in held(settings, TOPIC):
-        found = split(headers.value(record.headers, headers.IDENTIFIERS) or b"") if whole else []
-        if not ids.isdisjoint([record.key, *found]):
+        if record.key in ids:
             yield codec.decode(DeadLetter, record.value)
 
 
@@ -68,7 +66,7 @@ class Erasing(BaseHandler):
         for record in records:
             request = codec.decode(PrivacyRequest, record.value)
             if SERVICE in request.services:
-                found = letters_of(self._settings, set(request.identifiers), whole=True)
+                found = letters_of(self._settings, set(request.identifiers))
                 count = sum([1 async for _ in found])
                 await self._answer(request.id, "done", {"dead_letters": count})
         metrics.RECORDS.labels(STAGE, "ok").inc(len(records))

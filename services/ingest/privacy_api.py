@@ -27,7 +27,7 @@ from services.kernel.identifier import HASH_SIZE
 async def privacy_copy(
     request: Request[Any, Any, Any], state: State, data: JSONBody[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The dead letters of `identifiers` (hashes): with `whole` all that name one, else what came under it."""
+    """The dead letters that came under `identifiers` (hashes)."""
     try:
         ids = {bytes.fromhex(id) for id in msgspec.convert(data.get("identifiers"), list[str])}
     except (msgspec.ValidationError, ValueError):
@@ -43,6 +43,6 @@ async def privacy_copy(
             "time": datetime.fromtimestamp(letter.dead_at / SECOND, UTC).isoformat(),
             "purposes": [],
         }
-        async for letter in letters_of(state.settings, ids, whole=data.get("whole", True) is True)
+        async for letter in letters_of(state.settings, ids)
     ]
     return {"values": values}

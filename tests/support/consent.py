@@ -69,7 +69,7 @@ async def consent(
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
     neighbours = neighbours or Neighbours(settings)
-    requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+    requests = Requests(pool, decisions, publications, neighbours, producer, settings.hasher(), clock)
     runs: list[Coroutine[Any, Any, None]] = [
         decisions.run(),
         publications.run(),

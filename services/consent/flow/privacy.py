@@ -17,6 +17,7 @@ import msgspec
 
 from services.consent import store_privacy
 from services.consent.domain import ledger
+from services.consent.domain.copy import is_theirs
 from services.consent.domain.request_rights import (
     ACCESS,
     DONE,
@@ -31,6 +32,7 @@ from services.consent.domain.request_rights import (
 )
 from services.consent.domain.rule import EVERY, Decision
 from services.consent.flow.changes import Decide
+from services.consent.flow.copying import decisions_of
 from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.visitors import VISITOR
@@ -43,6 +45,7 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.events import PrivacyRequest, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.health import Health
+from services.kernel.identifier import Hasher
 from services.kernel.internal import Neighbours
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
@@ -90,9 +93,11 @@ class Requests:
         publications: Publications,
         neighbours: Neighbours,
         producer: BatchProducer,
+        hasher: Hasher,
         clock: Clock,
     ) -> None:
         self._pool = pool
+        self._hasher = hasher
         self._decisions = decisions
         self._publications = publications
         self._neighbours = neighbours
@@ -194,9 +199,14 @@ class Requests:
             denials.append(await self._deny(request, f"{reached} all", person))
         # A denial lets through what begins before it is acknowledged: only a later time cuts that off too.
         cut = await self._deny(request, f"{reached} cut", person)
+        own = {denial.position for denial in (*denials, cut)}  # they say nothing of anybody
+        theirs = {
+            row.position
+            for row in await decisions_of(self._pool, person)
+            if row.position < cut.position and is_theirs(row, person, self._hasher)
+        }
         async with self._pool.acquire() as connection, connection.transaction():
-            own = {denial.position for denial in (*denials, cut)}
-            erased = await store_privacy.erase_records(connection, person, own)
+            erased = await store_privacy.erase_records(connection, theirs - own)
             await store_privacy.settle_cut(connection, request.id, person, cut.decided_at)
             step = Open(request.id, CONSENT)
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
