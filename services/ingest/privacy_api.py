@@ -14,13 +14,14 @@ from services.ingest.letters import letters_of, payload_of
 from services.kernel.clock import SECOND
 from services.kernel.http import BEARER, Problem, note, require
 from services.kernel.identifier import HASH_SIZE
+from services.kernel.internal import SCOPE
 
 
 @post(
     "/v1/privacy/copy",
     name="privacy.copy",
     status_code=200,
-    guards=[require("privacy:read")],
+    guards=[require(SCOPE)],
     security=BEARER,
     tags=["privacy"],
 )
