@@ -60,9 +60,10 @@ async def requests_of(connection: Connection, named: Iterable[bytes]) -> list[Re
     )
 
 
-async def take(connection: Connection, before: int, now: int, limit: int) -> list[Open]:
-    """Steps that are not done and were last asked for before that time; from now on they count as asked."""
-    return [Open(*row) for row in await connection.fetch(QUERIES.take_steps, before, now, limit)]
+async def take(connection: Connection, least: int, now: int, limit: int, most: int) -> list[Open]:
+    """Steps that are not done and were last asked for long enough ago (µs): the ``least``, and ever longer
+    the longer they wait, up to the ``most``. From now on they count as asked."""
+    return [Open(*row) for row in await connection.fetch(QUERIES.take_steps, least, now, limit, most)]
 
 
 async def settle(

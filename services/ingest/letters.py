@@ -6,6 +6,7 @@ dead.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Set
 from typing import Any
 
@@ -14,10 +15,11 @@ import msgspec
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
 from services.kernel.deadletter import TOPIC
-from services.kernel.events import DeadLetter, Event, PrivacyRequest, PrivacyResult
+from services.kernel.events import DeadLetter, Event, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.tail import held
@@ -62,14 +64,14 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                found = letters_of(self._settings, set(request.identifiers))
-                count = sum([1 async for _ in found])
-                await self._answer(request.id, "done", {"dead_letters": count})
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        requests = asked_of(SERVICE, batch)
+        counts = Counter[str]()
+        if requests:
+            async for record in held(self._settings, TOPIC):
+                counts.update(one.id for one in requests if record.key in one.identifiers)
+        for request in requests:
+            await self._answer(request.id, "done", {"dead_letters": counts[request.id]})
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:

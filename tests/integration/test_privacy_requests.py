@@ -88,3 +88,18 @@ async def test_a_person_who_has_grown_since_a_try_that_failed_is_cut_whole(setti
 
 async def _waiting(connection: Connection) -> bool:
     return bool(await connection.fetchval(f"SELECT count(*) {_WAITING}"))
+
+
+async def test_a_step_is_asked_for_ever_less_often(settings: Settings) -> None:
+    clock = ManualClock()
+    async with consent(settings, clock, neighbours=Profile(settings, clock, ANA)) as one:
+        opened = await one.requests.open(ERASURE, "link", frozenset({ANA}), "opt_in")
+        await cut(one, opened.id)
+        for waited, expected in ((4, 0), (10, 1), (5, 0), (30, 1), (20, 0), (3600, 1), (100, 0), (300, 1)):
+            clock.advance(waited * SECOND)
+            await one.requests.work()
+            async with one.pool.acquire() as connection:
+                asked = await connection.fetchval(
+                    "SELECT count(*) FROM request_steps WHERE state <> 'done' AND asked_at = $1", clock.now()
+                )
+            assert bool(asked) == bool(expected), waited

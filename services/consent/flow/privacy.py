@@ -58,7 +58,9 @@ RESULTS = "privacy.results"
 STAGE = "privacy"
 CONSENT = "consent"
 AGAIN_SECONDS = 5
-"""After so long without an answer a step is asked for again."""
+"""After so long without an answer a step is asked for again, then after twice as long, and so on."""
+RARELY_SECONDS = 5 * 60
+"""It does not wait longer than this."""
 SWEEP_SECONDS = 0.5
 AT_ONCE = 100
 AFTER = "profile", "segment"
@@ -164,7 +166,9 @@ class Requests:
         """Ask once for every step that is open and that nobody has asked for lately."""
         now = self._clock.now()
         async with self._pool.acquire() as connection:
-            steps = await store_privacy.take(connection, now - AGAIN_SECONDS * SECOND, now, AT_ONCE)
+            steps = await store_privacy.take(
+                connection, AGAIN_SECONDS * SECOND, now, AT_ONCE, RARELY_SECONDS * SECOND
+            )
         for id in {step.request for step in steps}:
             await self._move(id)
 

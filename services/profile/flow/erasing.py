@@ -10,12 +10,13 @@ from collections.abc import Sequence, Set
 
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
-from services.kernel.events import Event, PrivacyRequest, PrivacyResult
+from services.kernel.events import Event, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.identifier import Hasher
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
 from services.kernel.postgres import Connection, Pool
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import notify
 from services.kernel.topics import registry
@@ -49,13 +50,10 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                counts = await self.erase(set(request.identifiers), request.erased_at)
-                await self._answer(request.id, "done", counts)
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        for request in asked_of(SERVICE, batch):
+            counts = await self.erase(set(request.identifiers), request.erased_at)
+            await self._answer(request.id, "done", counts)
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
-from services.kernel.events import PrivacyRequest, PrivacyResult
+from services.kernel.events import PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.message import Message
 from services.kernel.outcome import Dead
 from services.kernel.postgres import Pool
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
 from services.segment.store.erasing import copies_of, forget_names, has_unpublished
 from services.segment.store.statements import SERVICE
@@ -35,14 +36,11 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                counts = await self.erase(request.identifiers, request.erased_at)
-                if counts is not None:
-                    await self._answer(request.id, "done", counts)
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        for request in asked_of(SERVICE, batch):
+            counts = await self.erase(request.identifiers, request.erased_at)
+            if counts is not None:
+                await self._answer(request.id, "done", counts)
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:
