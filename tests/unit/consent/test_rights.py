@@ -18,6 +18,7 @@ from services.consent.domain.request_rights import (
     DONE,
     ERASURE,
     FAILED,
+    RECTIFICATION,
     STEPS,
     WAITING,
     Request,
@@ -25,6 +26,7 @@ from services.consent.domain.request_rights import (
     due_at,
     gone_after,
     remains,
+    request_shown,
     state_of,
 )
 from services.consent.domain.visitor import (
@@ -140,6 +142,21 @@ def test_a_record_is_gone_once_its_segment_has_closed_and_was_cleaned() -> None:
     compacted = {"cleanup.policy": "compact", "segment.ms": 1_000, "max.compaction.lag.ms": 5_000}
     assert gone_after(deleted) >= 8_000_000
     assert gone_after(compacted) >= 7_000_000
+
+
+@pytest.mark.parametrize(
+    ("type", "state", "final"),
+    [
+        (RECTIFICATION, FAILED, True),
+        (RECTIFICATION, WAITING, False),
+        (ERASURE, FAILED, False),
+        (ERASURE, DONE, True),
+    ],
+)
+def test_what_failed_and_is_not_tried_again_is_final(type: str, state: str, final: bool) -> None:
+    steps = tuple(Step(service, state, DAY, {}, "") for service in STEPS[type])
+    request = Request("r", type, "link", frozenset(), DAY, DAY, steps)
+    assert request_shown(request, {})["final"] is final
 
 
 # --- receipts and copies -------------------------------------------------------------------------------
