@@ -71,12 +71,12 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
 
         neighbours = Neighbours(settings)
         stack.push_async_callback(neighbours.close)
-        requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+        hasher = settings.hasher()
+        requests = Requests(pool, decisions, publications, neighbours, producer, hasher, clock)
         letters = DeadLetters(producer, clock, PRIVACY)
 
         truncation = Truncation(settings, GROUP, producer)
         dead_letters = DeadLetters(producer, clock, STAGE)
-        hasher = settings.hasher()
         search = Search(pool, policies, clock)
         gate = Gate(view, Judge(policies), hasher, producer, dead_letters, truncation, clock, search.offer)
 

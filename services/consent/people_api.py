@@ -175,7 +175,9 @@ async def _copy(request: Call, state: State) -> dict[str, Any]:
     neighbours: Neighbours = state.neighbours
     person = await requests.person(asking.proven.how, asking.named, asking.actor)
     await log_asked(request, asking, person)
-    return await copy_of(state.pool, neighbours, asking.proven, person, asking.actor, state.clock)
+    return await copy_of(
+        state.pool, neighbours, state.hasher, asking.proven, person, asking.actor, state.clock
+    )
 
 
 def _download(name: str) -> dict[str, str]:

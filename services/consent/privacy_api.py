@@ -22,6 +22,7 @@ from services.consent.asking import (
 from services.consent.domain.request_rights import DONE, FAILED, RECTIFICATION, STEPS, request_shown
 from services.consent.flow.privacy import Requests
 from services.consent.flow.visitors import KEY, Proven
+from services.kernel import limits
 from services.kernel.http import BEARER, RETRY_SECONDS, Problem, actor_of, bearer, note, require
 from services.kernel.internal import Neighbours
 from services.kernel.outcome import BadRecord, Outage
@@ -100,14 +101,16 @@ async def _asked_for(request: Call, state: State, data: dict[str, Any]) -> Askin
 
 
 def _traits(data: dict[str, Any], state: State) -> dict[str, Any]:
-    """The traits to put right, cleaned as at ingest. Raises Problem."""
+    """The traits to put right, bounded and cleaned as at ingest. Raises Problem."""
     traits = data.get("traits")
     if not isinstance(traits, dict) or not traits:
         raise Problem(400, "Bad request", 'traits: expected an object such as {"city": "Berlin"}')
+    raw = msgspec.json.encode({"traits": traits})
     try:
-        cleaned, _ = state.cleaner.clean(msgspec.json.encode({"traits": traits}))
-    except BadRecord:
-        raise Problem(400, "Bad request", "traits: too deep to be searched for card data") from None
+        limits.check(raw, harmless=False)
+        cleaned, _ = state.cleaner.clean(raw)
+    except BadRecord as error:
+        raise Problem(400, "Bad request", f"{error.reason}: {error.detail}") from None
     kept: dict[str, Any] = msgspec.json.decode(cleaned)["traits"]
     return kept
 

@@ -207,12 +207,14 @@ WHERE named && $1::bytea[] ORDER BY received_at DESC, id LIMIT $2
 SELECT request, service, state, at, counts, detail FROM request_steps WHERE request = ANY($1::text[])
 
 -- name: take_steps
--- Steps that are not done and nobody is at, the longest waiting first; they are the caller's for a while. What a
+-- Steps that are not done and nobody is at, the longest waiting first; they are the caller's for a while: for $1
+-- at least, and for as long again as the request had waited when it was last asked for, $4 at most. What a
 -- rectification says is kept nowhere: only the person can ask again.
 UPDATE request_steps SET asked_at = $2
 WHERE (request, service) IN (
     SELECT step.request, step.service FROM request_steps AS step JOIN requests ON requests.id = step.request
-    WHERE step.state <> 'done' AND step.asked_at < $1 AND requests.type <> 'rectification'
+    WHERE step.state <> 'done' AND requests.type <> 'rectification' AND step.asked_at < $2::bigint - $1::bigint
+      AND step.asked_at + least(step.asked_at - requests.received_at, $4::bigint) < $2::bigint
     ORDER BY step.asked_at LIMIT $3 FOR UPDATE OF step SKIP LOCKED)
 RETURNING request, service
 
@@ -228,9 +230,5 @@ UPDATE request_steps SET asked_at = 0 WHERE request = $1 AND service = $2
 UPDATE requests SET identifiers = $2, erased_at = $3 WHERE id = $1
 
 -- name: erase_records
--- Of the decisions up to the last of these positions, but for these themselves, that name any of the hashes:
--- what the chain holds by commitment only.
-UPDATE ledger SET salt = NULL, record = NULL
-WHERE record IS NOT NULL AND position < (SELECT max(own) FROM unnest($2::bigint[]) AS own)
-  AND position <> ALL($2::bigint[]) AND position IN (
-    SELECT position FROM ledger_identifiers WHERE hash = ANY($1::bytea[]))
+-- What the chain holds by commitment only.
+UPDATE ledger SET salt = NULL, record = NULL WHERE record IS NOT NULL AND position = ANY($1::bigint[])

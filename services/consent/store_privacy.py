@@ -60,9 +60,10 @@ async def requests_of(connection: Connection, named: Iterable[bytes]) -> list[Re
     )
 
 
-async def take(connection: Connection, before: int, now: int, limit: int) -> list[Open]:
-    """Steps that are not done and were last asked for before that time; from now on they count as asked."""
-    return [Open(*row) for row in await connection.fetch(QUERIES.take_steps, before, now, limit)]
+async def take(connection: Connection, least: int, now: int, limit: int, most: int) -> list[Open]:
+    """Steps that are not done and were last asked for long enough ago (µs): the ``least``, and ever longer
+    the longer they wait, up to the ``most``. From now on they count as asked."""
+    return [Open(*row) for row in await connection.fetch(QUERIES.take_steps, least, now, limit, most)]
 
 
 async def settle(
@@ -88,10 +89,9 @@ async def settle_cut(connection: Connection, id: str, identifiers: Collection[by
     await connection.execute(QUERIES.settle_cut, id, sorted(identifiers), erased_at)
 
 
-async def erase_records(connection: Connection, identifiers: Collection[bytes], own: Collection[int]) -> int:
-    """Erase the records of decisions that name any of the identifiers and came before the last of the
-    erasure's ``own``, which say nothing of anybody; returns how many."""
-    return affected(await connection.execute(QUERIES.erase_records, sorted(identifiers), list(own)))
+async def erase_records(connection: Connection, positions: Collection[int]) -> int:
+    """Erase the records of these decisions; returns of how many."""
+    return affected(await connection.execute(QUERIES.erase_records, sorted(positions)))
 
 
 async def _with_steps(connection: Connection, rows: list[Any]) -> list[Request]:

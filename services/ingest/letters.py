@@ -6,19 +6,20 @@ dead.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Set
 from typing import Any
 
 import msgspec
 
-from services.kernel import codec, headers, metrics
+from services.kernel import codec, metrics
 from services.kernel.clock import Clock
 from services.kernel.deadletter import TOPIC
-from services.kernel.events import DeadLetter, Event, PrivacyRequest, PrivacyResult
+from services.kernel.events import DeadLetter, Event, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
-from services.kernel.identifier import split
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord, Dead
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
 from services.kernel.settings import Settings
 from services.kernel.tail import held
@@ -29,12 +30,11 @@ SERVICE = "ingest"
 STAGE = "ingest-erasing"
 
 
-async def letters_of(settings: Settings, ids: Set[bytes], *, whole: bool) -> AsyncIterator[DeadLetter]:
-    """Dead letters of these identifiers: all that name one, or only those that came under it. Reads the topic
-    whole. Raises Outage."""
+async def letters_of(settings: Settings, ids: Set[bytes]) -> AsyncIterator[DeadLetter]:
+    """Dead letters that came under these identifiers: one that only names them, as a device does that several
+    people share, is somebody else's. Reads the topic whole. Raises Outage."""
     async for record in held(settings, TOPIC):
-        found = split(headers.value(record.headers, headers.IDENTIFIERS) or b"") if whole else []
-        if not ids.isdisjoint([record.key, *found]):
+        if record.key in ids:
             yield codec.decode(DeadLetter, record.value)
 
 
@@ -64,14 +64,14 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                found = letters_of(self._settings, set(request.identifiers), whole=True)
-                count = sum([1 async for _ in found])
-                await self._answer(request.id, "done", {"dead_letters": count})
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        requests = asked_of(SERVICE, batch)
+        counts = Counter[str]()
+        if requests:
+            async for record in held(self._settings, TOPIC):
+                counts.update(one.id for one in requests if record.key in one.identifiers)
+        for request in requests:
+            await self._answer(request.id, "done", {"dead_letters": counts[request.id]})
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:

@@ -14,20 +14,21 @@ from services.ingest.letters import letters_of, payload_of
 from services.kernel.clock import SECOND
 from services.kernel.http import BEARER, Problem, note, require
 from services.kernel.identifier import HASH_SIZE
+from services.kernel.internal import SCOPE
 
 
 @post(
     "/v1/privacy/copy",
     name="privacy.copy",
     status_code=200,
-    guards=[require("privacy:read")],
+    guards=[require(SCOPE)],
     security=BEARER,
     tags=["privacy"],
 )
 async def privacy_copy(
     request: Request[Any, Any, Any], state: State, data: JSONBody[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The dead letters of `identifiers` (hashes): with `whole` all that name one, else what came under it."""
+    """The dead letters that came under `identifiers` (hashes)."""
     try:
         ids = {bytes.fromhex(id) for id in msgspec.convert(data.get("identifiers"), list[str])}
     except (msgspec.ValidationError, ValueError):
@@ -43,6 +44,6 @@ async def privacy_copy(
             "time": datetime.fromtimestamp(letter.dead_at / SECOND, UTC).isoformat(),
             "purposes": [],
         }
-        async for letter in letters_of(state.settings, ids, whole=data.get("whole", True) is True)
+        async for letter in letters_of(state.settings, ids)
     ]
     return {"values": values}

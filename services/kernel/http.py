@@ -24,7 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.kernel.audit import Actor, Audit, Outcome, bounded
 from services.kernel.health import Health
 from services.kernel.identifier import HASH_SIZE, Identifier
-from services.kernel.internal import ACTING, INTERNAL
+from services.kernel.internal import ACTING, INTERNAL, REASON
 from services.kernel.keys import Key, KeyRing
 from services.kernel.outcome import CandorError, Outage
 from services.kernel.postgres import DATA, OUTAGES
@@ -182,14 +182,19 @@ def actor_of(connection: Connection) -> Actor:
     """The request's key, or for whom another service asks, with the reason of the header X-Candor-Reason
     (UTF-8). Raises Problem."""
     key = bearer(connection)
-    name = connection.headers.get(ACTING, key.name) if key.id == INTERNAL else key.name
-    return Actor(key.id, name, reason_of(connection))
+    acting = _text(connection, ACTING) if key.id == INTERNAL else None
+    return Actor(key.id, acting or key.name, reason_of(connection))
 
 
 def reason_of(connection: Connection) -> str | None:
     """What the request gives as its reason, None where it gives none."""
-    why = connection.headers.get("x-candor-reason")
-    return bounded(why and why.encode("latin-1").decode("utf-8", "replace"))
+    return bounded(_text(connection, REASON))
+
+
+def _text(connection: Connection, header: str) -> str | None:
+    """A header's value, which is UTF-8."""
+    value = connection.headers.get(header)
+    return value and value.encode("latin-1").decode("utf-8", "replace")
 
 
 def action_of(connection: Connection) -> str:

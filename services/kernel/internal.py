@@ -19,8 +19,12 @@ from services.kernel.token import ALPHABET, PREFIX, RANDOM, checksum, hash_token
 
 INTERNAL = "internal"
 """The key's id, by which the audit log knows that a service asked."""
+SCOPE = "internal"
+"""What that key alone may do: no key of the keyring can have it."""
 ACTING = "X-Candor-Actor"
-"""For whom a service asks."""
+"""For whom a service asks (UTF-8)."""
+REASON = "X-Candor-Reason"
+"""Why (UTF-8)."""
 SECONDS = 30.0
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,7 +50,7 @@ def internal_key(settings: Settings) -> Key:
         source=None,
         created=_EPOCH,
         tokens=(LiveToken(hash_token(internal_token(settings)), _EPOCH),),
-        scopes=frozenset({"privacy:read", "privacy:write"}),
+        scopes=frozenset({SCOPE}),
     )
 
 
@@ -62,9 +66,9 @@ class Neighbours:
     async def ask(self, service: str, path: str, body: dict[str, Any], actor: Actor) -> dict[str, Any] | None:
         """Its answer, None where it has nothing (404). Raises Outage when it does not answer as it should."""
         url = f"http://{self._settings.host}:{self._settings.port(service)}{path}"
-        headers = {ACTING: actor.name}
+        headers = {ACTING.encode(): actor.name.encode()}
         if actor.why:
-            headers["X-Candor-Reason"] = actor.why.encode().decode("latin-1")
+            headers[REASON.encode()] = actor.why.encode().strip()
         try:
             answer = await self._client.post(url, json=body, headers=headers)
             if answer.status_code == httpx.codes.NOT_FOUND:

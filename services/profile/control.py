@@ -13,7 +13,7 @@ from services.kernel.policy.watching import InForce
 from services.kernel.postgres import Pool
 from services.kernel.relay import notify
 from services.kernel.schedule import Schedule
-from services.profile import store
+from services.profile import store, store_privacy
 from services.profile.store import CHANNEL, DAYS_AHEAD, WINDOW_DAYS
 
 EVENTS_KEPT_DAYS = 3 * 366
@@ -61,7 +61,7 @@ class Control:
         """Have profiles with a grant that ended folded again, and tombstones published once more."""
         async with self._pool.acquire() as connection, connection.transaction():
             await store.mark_expired(connection, self._clock.now())
-            await store.mark_erased_again(connection, self._clock.now())
+            await store_privacy.mark_erased_again(connection, self._clock.now())
             await notify(connection, CHANNEL)
 
     async def refold(self) -> None:

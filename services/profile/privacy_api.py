@@ -15,13 +15,14 @@ from services.kernel import codec
 from services.kernel.events import Event
 from services.kernel.http import BEARER, Problem, note, require
 from services.kernel.identifier import HASH_SIZE, Identifier
+from services.kernel.internal import SCOPE
 from services.profile.api import Call
 from services.profile.domain.copy import event_values, facet_values
 from services.profile.domain.golden import Member, fold
 from services.profile.flow.rectifying import Rectifying
 from services.profile.flow.showing import Profiles
 
-READ = [require("privacy:read")]
+INTERNAL = [require(SCOPE)]
 EVENTS_AT_ONCE = 1_000
 _START = (-(1 << 62), -2, -1)
 """Before every event."""
@@ -70,7 +71,7 @@ def _read(data: dict[str, Any], kind: type[Any]) -> Any:
     "/v1/privacy/person",
     name="privacy.person",
     status_code=200,
-    guards=READ,
+    guards=INTERNAL,
     security=BEARER,
     tags=["privacy"],
 )
@@ -86,7 +87,12 @@ async def person(request: Call, state: State, data: JSONBody[dict[str, Any]]) ->
 
 
 @post(
-    "/v1/privacy/copy", name="privacy.copy", status_code=200, guards=READ, security=BEARER, tags=["privacy"]
+    "/v1/privacy/copy",
+    name="privacy.copy",
+    status_code=200,
+    guards=INTERNAL,
+    security=BEARER,
+    tags=["privacy"],
 )
 async def copy(request: Call, state: State, data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
     """Every value that is kept of `identifiers` (hashes): with `whole` all of their profiles, else what came
@@ -118,7 +124,7 @@ async def copy(request: Call, state: State, data: JSONBody[dict[str, Any]]) -> d
     "/v1/privacy/rectification",
     name="privacy.rectify",
     status_code=200,
-    guards=[require("privacy:write")],
+    guards=INTERNAL,
     security=BEARER,
     tags=["privacy"],
 )

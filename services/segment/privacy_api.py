@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 
 from services.kernel.http import BEARER, Problem, note, require
 from services.kernel.identifier import HASH_SIZE
+from services.kernel.internal import SCOPE
 from services.segment.domain.copy import values
 from services.segment.store.catalog import CatalogStore
 from services.segment.store.reading import Reader
@@ -20,7 +21,7 @@ from services.segment.store.reading import Reader
     "/v1/privacy/copy",
     name="privacy.copy",
     status_code=200,
-    guards=[require("privacy:read")],
+    guards=[require(SCOPE)],
     security=BEARER,
     tags=["privacy"],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class Person:
     async def get(self, path: str, headers: dict[str, str]) -> Any:
         return await self.candor.client.get(self.candor.url("consent", path), headers=headers)
 
-    async def ask(self, type: str, headers: dict[str, str], **more: Any) -> dict[str, Any]:
+    async def ask(self, type: str, headers: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """A request, acknowledged."""
         answer = await self.candor.client.post(
             self.candor.url("consent", "/v1/privacy/requests"), json={"type": type, **more}, headers=headers
@@ -299,8 +299,15 @@ async def test_who_has_shown_to_be_a_person_decides_for_that_person_alone(person
 
 async def test_what_a_person_puts_right_stays_right(person: Person) -> None:
     right = person.value("rightcity")
-    asked = await person.ask("rectification", person.as_link, traits={"city": right, "n": None})
+    headers = {**person.as_link, "X-Candor-Reason": "Änderung".encode()}
+    asked = await person.ask("rectification", headers, traits={"city": right, "n": None})
     assert asked["state"] == "done"
+    reasons = [
+        act.why
+        async for record in held(person.candor.settings, "audit.acts")
+        if (act := codec.decode(AuditAct, record.value)).target == asked["id"] and act.service == "profile"
+    ]
+    assert reasons == ["Änderung"]
     late = {"type": "identify", "userId": person.user, "timestamp": "2020-01-01T00:00:00Z"}
     await person.candor.accepted({**late, "messageId": person.value("m9"), "traits": {"city": "Old", "z": 1}})
 
@@ -318,6 +325,30 @@ async def test_what_a_person_puts_right_stays_right(person: Person) -> None:
     assert "n" not in explained.json()["traits"]
     assert right in marked((await person.get("/v1/me/copy", person.as_link)).text, person.mark)
     await person.candor.command("verify")
+
+
+@pytest.mark.parametrize("traits", [{"a": "nul \0"}, {"a": 10**20}, {str(n): 1 for n in range(1001)}])
+async def test_what_no_event_may_hold_no_person_puts_there(person: Person, traits: dict[str, Any]) -> None:
+    answer = await person.candor.client.post(
+        person.candor.url("consent", "/v1/privacy/requests"),
+        json={"type": "rectification", "traits": traits},
+        headers=person.as_link,
+    )
+    assert answer.status_code == 400, answer.text
+
+
+async def test_no_key_does_what_services_ask_each_other(candor: Outside) -> None:
+    for key in ("admin", "demo-server"):
+        for service, paths in (
+            ("profile", ("person", "copy", "rectification")),
+            ("segment", ("copy",)),
+            ("ingest", ("copy",)),
+        ):
+            for path in paths:
+                answer = await candor.client.post(
+                    candor.url(service, f"/v1/privacy/{path}"), json={}, headers=candor.bearer(key)
+                )
+                assert answer.status_code == 403, (key, service, path)
 
 
 async def test_a_restriction_denies_everything_and_deletes_nothing(person: Person) -> None:

@@ -45,13 +45,20 @@ class Instance:
     decisions: Decisions
     publications: Publications
     showings: Showings
+    requests: Requests
     health: Health
     http: httpx.AsyncClient
 
 
 @asynccontextmanager
 async def consent(
-    settings: Settings, clock: Clock, *, relay: bool = True, signals: bool = False, sweep: float = 1.0
+    settings: Settings,
+    clock: Clock,
+    *,
+    relay: bool = True,
+    signals: bool = False,
+    sweep: float = 1.0,
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Instance]:
     """An instance that runs until the block is left. Without ``relay`` another must publish."""
     policies = Policies(settings.policy, clock)
@@ -61,8 +68,8 @@ async def consent(
     showings = Showings(pool, clock)
     producer = BatchProducer(settings, "test-consent", timeout=5)
     await producer.start()
-    neighbours = Neighbours(settings)
-    requests = Requests(pool, decisions, publications, neighbours, producer, clock)
+    neighbours = neighbours or Neighbours(settings)
+    requests = Requests(pool, decisions, publications, neighbours, producer, settings.hasher(), clock)
     runs: list[Coroutine[Any, Any, None]] = [
         decisions.run(),
         publications.run(),
@@ -102,7 +109,7 @@ async def consent(
             httpx.AsyncClient(transport=transport, base_url="http://consent", timeout=30) as http,
         ):
             tasks = [group.create_task(run) for run in runs]
-            yield Instance(pool, decisions, publications, showings, health, http)
+            yield Instance(pool, decisions, publications, showings, requests, health, http)
             await connected(health)
             for task in tasks:
                 task.cancel()

@@ -6,29 +6,40 @@ Each service says its own as a list of values: ``what`` it is, the ``value``, it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from html import escape
 from typing import Any
 
 import msgspec
 
-from services.consent.domain.ledger import Row, read_terms
+from services.consent.domain.ledger import Row, hashes, read_terms
 from services.consent.domain.presentation import time_shown
 from services.consent.domain.rule import ERASURE, RESTRICTION
+from services.kernel.identifier import USER_ID, Hasher, Identifier
 
 Value = dict[str, Any]
 PROOF = ["proof of consent"]
 _OF_OTHERS = ("identifiers", "key")
-"""Members of a record that may name more than the one visitor who asks."""
+"""Members of a record that may name somebody else than who asks."""
 
 
-def decision_values(rows: Iterable[Row], *, whole: bool) -> list[Value]:
-    """The decisions with the record kept of each. ``whole``: for the whole person, else for one visitor."""
+def is_theirs(row: Row, person: Set[bytes], hasher: Hasher) -> bool:
+    """Whether a row's record is about the person with these identifiers. As an event it is its user's; only
+    one without a user is its device's, which several people may share."""
+    record: dict[str, Any] = {} if row.record is None else msgspec.json.decode(row.record)
+    named = [Identifier.parse(text) for text in record.get("identifiers", ())]
+    users = {hasher.of(identifier) for identifier in named if identifier.kind == USER_ID}
+    return (users or hashes(read_terms(row.terms))) <= person
+
+
+def decision_values(rows: Iterable[Row], person: Set[bytes], hasher: Hasher) -> list[Value]:
+    """The decisions that name the person, with the record kept of each, where it is somebody else's without
+    names."""
     values = []
     for row in rows:
         terms = read_terms(row.terms)
         record: dict[str, Any] | None = None if row.record is None else msgspec.json.decode(row.record)
-        if record is not None and not whole:
+        if record is not None and not is_theirs(row, person, hasher):
             record = {name: value for name, value in record.items() if name not in _OF_OTHERS}
         kind = "request" if terms.method in (ERASURE, RESTRICTION) else "decision"
         said = {"purposes": terms.purposes, "method": terms.method, "id": terms.id, "record": record}

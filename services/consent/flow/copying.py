@@ -12,6 +12,7 @@ from services.consent.domain.ledger import Row
 from services.consent.flow.visitors import VISITOR, Proven
 from services.kernel.audit import Actor
 from services.kernel.clock import Clock
+from services.kernel.identifier import Hasher
 from services.kernel.internal import Neighbours
 from services.kernel.postgres import Pool
 
@@ -19,22 +20,28 @@ PATH = "/v1/privacy/copy"
 
 
 async def copy_of(
-    pool: Pool, neighbours: Neighbours, proven: Proven, person: frozenset[bytes], actor: Actor, clock: Clock
+    pool: Pool,
+    neighbours: Neighbours,
+    hasher: Hasher,
+    proven: Proven,
+    person: frozenset[bytes],
+    actor: Actor,
+    clock: Clock,
 ) -> dict[str, Any]:
     """Everything that the services hold of the person's identifiers. Raises Outage when one of them does not
     answer: a copy that lacks something would not be one."""
-    whole = proven.how != VISITOR
-    asked: dict[str, Any] = {"identifiers": sorted(id.hex() for id in person), "whole": whole}
+    identifiers = sorted(id.hex() for id in person)
+    asked: dict[str, Any] = {"identifiers": identifiers, "whole": proven.how != VISITOR}
     rows, (profile, profiles), ingest = await asyncio.gather(
         decisions_of(pool, person),
         _profile(neighbours, asked, actor),
-        neighbours.ask("ingest", PATH, asked, actor),
+        neighbours.ask("ingest", PATH, {"identifiers": identifiers}, actor),
     )
     segment = await neighbours.ask("segment", PATH, {"profiles": profiles}, actor) if profiles else None
     services = {
         "profile": profile,
         "segment": segment["values"] if segment else [],
-        "consent": decision_values(rows, whole=whole),
+        "consent": decision_values(rows, person, hasher),
         "ingest": ingest["values"] if ingest else [],
     }
     return copy(map(str, proven.identifiers), clock.now(), services)

@@ -11,10 +11,13 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Iterable
+from hashlib import blake2b
 
 import msgspec
 
 from services.consent import store_privacy
+from services.consent.domain import ledger
+from services.consent.domain.copy import is_theirs
 from services.consent.domain.request_rights import (
     ACCESS,
     DONE,
@@ -27,8 +30,9 @@ from services.consent.domain.request_rights import (
     Step,
     due_at,
 )
-from services.consent.domain.rule import EVERY
-from services.consent.flow.changes import Decide, Noted
+from services.consent.domain.rule import EVERY, Decision
+from services.consent.flow.changes import Decide
+from services.consent.flow.copying import decisions_of
 from services.consent.flow.decisions import Decisions
 from services.consent.flow.publication import Publications
 from services.consent.flow.visitors import VISITOR
@@ -41,6 +45,7 @@ from services.kernel.deadletter import DeadLetters
 from services.kernel.events import PrivacyRequest, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.health import Health
+from services.kernel.identifier import Hasher
 from services.kernel.internal import Neighbours
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
@@ -53,7 +58,9 @@ RESULTS = "privacy.results"
 STAGE = "privacy"
 CONSENT = "consent"
 AGAIN_SECONDS = 5
-"""After so long without an answer a step is asked for again."""
+"""After so long without an answer a step is asked for again, then after twice as long, and so on."""
+RARELY_SECONDS = 5 * 60
+"""It does not wait longer than this."""
 SWEEP_SECONDS = 0.5
 AT_ONCE = 100
 AFTER = "profile", "segment"
@@ -88,9 +95,11 @@ class Requests:
         publications: Publications,
         neighbours: Neighbours,
         producer: BatchProducer,
+        hasher: Hasher,
         clock: Clock,
     ) -> None:
         self._pool = pool
+        self._hasher = hasher
         self._decisions = decisions
         self._publications = publications
         self._neighbours = neighbours
@@ -157,7 +166,9 @@ class Requests:
         """Ask once for every step that is open and that nobody has asked for lately."""
         now = self._clock.now()
         async with self._pool.acquire() as connection:
-            steps = await store_privacy.take(connection, now - AGAIN_SECONDS * SECOND, now, AT_ONCE)
+            steps = await store_privacy.take(
+                connection, AGAIN_SECONDS * SECOND, now, AT_ONCE, RARELY_SECONDS * SECOND
+            )
         for id in {step.request for step in steps}:
             await self._move(id)
 
@@ -182,23 +193,31 @@ class Requests:
     async def _own_part(self, request: Request) -> None:
         """What consent itself has to do: the denial, and of an erasure the cut for the whole person, whose
         decisions' records go."""
-        first = await self._deny(request, request.id, request.named)
+        denials = [await self._deny(request, request.id, request.named)]
         if request.type != ERASURE:
             await self.settle(request.id, CONSENT, DONE)
             return
         person = await self.person(request.how, request.named, Actor(None, request.how))
-        last = first if person == request.named else await self._deny(request, f"{request.id} all", person)
-        if last.terms is None or last.position is None or first.position is None:
-            raise AssertionError("a denial is in the ledger once it was noted")
+        reached = f"{request.id} {_digest(person)}"  # another try may find that the person has grown
+        if person != request.named:
+            denials.append(await self._deny(request, f"{reached} all", person))
+        # A denial lets through what begins before it is acknowledged: only a later time cuts that off too.
+        cut = await self._deny(request, f"{reached} cut", person)
+        own = {denial.position for denial in (*denials, cut)}  # they say nothing of anybody
+        theirs = {
+            row.position
+            for row in await decisions_of(self._pool, person)
+            if row.position < cut.position and is_theirs(row, person, self._hasher)
+        }
         async with self._pool.acquire() as connection, connection.transaction():
-            own = {first.position, last.position}
-            erased = await store_privacy.erase_records(connection, person, own)
-            await store_privacy.settle_cut(connection, request.id, person, last.terms.decided_at)
+            erased = await store_privacy.erase_records(connection, theirs - own)
+            await store_privacy.settle_cut(connection, request.id, person, cut.decided_at)
             step = Open(request.id, CONSENT)
             await store_privacy.settle(connection, step, DONE, self._clock.now(), {"records": erased})
 
-    async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Noted:
-        """Deny everything, and wait until the gate can't but see it. Counts once, however often done."""
+    async def _deny(self, request: Request, id: str, identifiers: frozenset[bytes]) -> Decision:
+        """Deny everything, and wait until the gate can't but see it. Counts once, however often done. Raises
+        Outage."""
         record = {"request": request.id, "type": request.type, "origin": request.how}
         change = Decide(
             source=SOURCE,
@@ -211,7 +230,13 @@ class Requests:
         async with asyncio.timeout(AGAIN_SECONDS):
             (noted,) = await self._decisions.submit([change])
             await self._publications.wait(noted.waiting)
-        return noted
+        if noted.conflict or noted.terms is None or noted.position is None:
+            raise Outage("another decision has the denial's id")
+        return ledger.decision(noted.position, noted.terms)
+
+
+def _digest(identifiers: Iterable[bytes]) -> str:
+    return blake2b(b"".join(sorted(identifiers)), digest_size=16).hexdigest()
 
 
 class Results(BaseHandler):

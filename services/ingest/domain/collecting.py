@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from services.ingest.domain import calls, limits
+from services.ingest.domain import calls
 from services.ingest.domain.calls import Call, Request, Text
 from services.ingest.domain.payload import Sender, Shared
 from services.ingest.domain.times import DAY, corrected, iso, microseconds
+from services.kernel import limits
 from services.kernel.events import Event
 from services.kernel.identifier import ANONYMOUS_ID, USER_ID, normalise
 from services.kernel.masking.cleaner import Cleaner

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw
 
-from services.ingest.domain import bots, limits
+from services.ingest.domain import bots
 from services.ingest.domain.addresses import truncated
 from services.ingest.domain.calls import IDENTIFY, NULL, Call, Request
 from services.ingest.domain.place import declared_place
 from services.ingest.domain.stamps import stamp_of
+from services.kernel import limits
 from services.kernel.masking.cleaner import Cleaner
 from services.kernel.outcome import BadRecord
 from services.kernel.permission import Stamp

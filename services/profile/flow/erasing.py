@@ -10,17 +10,18 @@ from collections.abc import Sequence, Set
 
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
-from services.kernel.events import Event, PrivacyRequest, PrivacyResult
+from services.kernel.events import Event, PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.identifier import Hasher
 from services.kernel.message import Message
 from services.kernel.outcome import Dead, Outage
 from services.kernel.postgres import Connection, Pool
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
 from services.kernel.relay import notify
 from services.kernel.topics import registry
 from services.kernel.view import View
-from services.profile import store
+from services.profile import store, store_privacy
 from services.profile.domain.erasing import family, needed, without
 from services.profile.domain.forest import Forest, Node
 from services.profile.domain.observation import observe
@@ -49,13 +50,10 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                counts = await self.erase(set(request.identifiers), request.erased_at)
-                await self._answer(request.id, "done", counts)
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        for request in asked_of(SERVICE, batch):
+            counts = await self.erase(set(request.identifiers), request.erased_at)
+            await self._answer(request.id, "done", counts)
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:
@@ -65,9 +63,9 @@ class Erasing(BaseHandler):
     async def erase(self, named: Set[bytes], erased_at: int) -> dict[str, int]:
         """Erase what began before ``erased_at`` (µs) of these facets; returns how much that was."""
         await self._view.barrier()  # events that began before are dropped from now on
-        await store.outlast(self._pool)
+        await store_privacy.outlast(self._pool)
         wanted = set(named)
-        async with store.unhurried(self._pool, LONGEST_SECONDS) as connection:
+        async with store_privacy.unhurried(self._pool, LONGEST_SECONDS) as connection:
             for _ in range(MAX_ATTEMPTS):
                 try:
                     async with connection.transaction():
@@ -81,11 +79,11 @@ class Erasing(BaseHandler):
     ) -> dict[str, int]:
         nodes = {node.id: node for node in await store.lock_facets(connection, wanted)}
         erased = family(nodes, named)
-        evidence = await store.evidence_of(connection, erased)
+        evidence = await store_privacy.evidence_of(connection, erased)
         more = (erased | needed(nodes, erased, evidence)) - wanted
         if more:
             raise _More(more)
-        gone, left = _split(await store.delete_events(connection, erased), erased_at)
+        gone, left = _split(await store_privacy.delete_events(connection, erased), erased_at)
         forest = without(nodes, erased, evidence, wanted)
         for kept in left:
             forest.apply(observe(codec.decode(Event, kept.record), self._hasher))
@@ -103,14 +101,14 @@ class Erasing(BaseHandler):
         roots = sum(node.root == node.id for node in found)
         children = {child for node in found for child in node.facet.links}
         await store.keep_events(connection, left)
-        await store.delete_facets(connection, ids, children)
+        await store_privacy.delete_facets(connection, ids, children)
         if not await store.write_facets(connection, [forest.nodes[id] for id in forest.changed]):
             raise _More(set())
         await store.write_evidence(connection, forest.evidence)
-        await store.count_gone(connection, roots - forest.profiles)
+        await store_privacy.count_gone(connection, roots - forest.profiles)
         # All of them: those that are no root may have been one, under which segments still know the person.
         await store.mark(connection, sorted({*ids, *forest.marks()}))
-        await store.mark_again(connection, ids, self._clock.now() + self._again)
+        await store_privacy.mark_again(connection, ids, self._clock.now() + self._again)
         await notify(connection, CHANNEL)
 
     async def _answer(self, request: str, state: str, counts: dict[str, int], detail: str = "") -> None:

@@ -10,7 +10,7 @@ from services.kernel.events import GoldenRecord
 from services.kernel.permission import Judge
 from services.kernel.postgres import Pool
 from services.kernel.view import View
-from services.profile import store
+from services.profile import store, store_privacy
 from services.profile.domain.golden import Member, fold, place
 from services.profile.store import Kept, Profile
 
@@ -45,7 +45,7 @@ class Profiles:
     async def settled(self) -> None:
         """Return once all that was judged by decisions before this call is written. Raises Outage."""
         await self._view.barrier()
-        await store.outlast(self._pool)
+        await store_privacy.outlast(self._pool)
 
     async def whole(self, ids: Iterable[bytes]) -> list[Profile]:
         """The profiles that these identifiers belong to, each once, all of one moment."""

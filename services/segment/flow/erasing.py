@@ -1,5 +1,5 @@
-"""The path of an erasure: the profile's tombstone takes the copy, makes the exits and takes the names out of
-the transitions that are kept (judging.py); once it has, this answers.
+"""The path of an erasure: the profile's tombstone takes the copy and makes the exits (judging.py), the relay
+takes the names out of the transitions that are kept, once they are published; then this answers.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from collections.abc import Sequence
 
 from services.kernel import codec, metrics
 from services.kernel.clock import Clock
-from services.kernel.events import PrivacyRequest, PrivacyResult
+from services.kernel.events import PrivacyResult
 from services.kernel.handler import BaseHandler, Batch, Record
 from services.kernel.message import Message
 from services.kernel.outcome import Dead
 from services.kernel.postgres import Pool
+from services.kernel.privacy import asked_of
 from services.kernel.produce import BatchProducer
-from services.segment.store.erasing import copies_of, forget_names
+from services.segment.store.erasing import copies_of, forget_names, has_unpublished
 from services.segment.store.statements import SERVICE
 
 REQUESTS = "privacy.requests"
@@ -35,14 +36,11 @@ class Erasing(BaseHandler):
 
     async def handle(self, batch: Batch) -> int:
         """Raises BadRecord for a request that can't be read."""
-        records = [record for records in batch.values() for record in records]
-        for record in records:
-            request = codec.decode(PrivacyRequest, record.value)
-            if SERVICE in request.services:
-                counts = await self.erase(request.identifiers, request.erased_at)
-                if counts is not None:
-                    await self._answer(request.id, "done", counts)
-        metrics.RECORDS.labels(STAGE, "ok").inc(len(records))
+        for request in asked_of(SERVICE, batch):
+            counts = await self.erase(request.identifiers, request.erased_at)
+            if counts is not None:
+                await self._answer(request.id, "done", counts)
+        metrics.RECORDS.labels(STAGE, "ok").inc(sum(map(len, batch.values())))
         return 0
 
     async def refuse(self, record: Record, why: Dead) -> None:
@@ -50,11 +48,15 @@ class Erasing(BaseHandler):
         await self._answer((record.key or b"").decode("utf-8", "replace"), "failed", {}, why.reason)
 
     async def erase(self, ids: Sequence[bytes], erased_at: int) -> dict[str, int] | None:
-        """How much is gone of these profiles; None while a copy from before the cut (µs) stands."""
+        """How much is gone of these profiles; None while a copy from before the cut (µs) stands
+        or an exit is on its way."""
         async with self._pool.acquire() as connection, connection.transaction():
             copies = await copies_of(connection, ids)
             if any(copy is not None and copy.received_at < erased_at for copy in copies):
                 log.info("an erasure waits for its tombstone", extra={"stage": STAGE})
+                return None
+            if await has_unpublished(connection, ids):
+                log.info("an erasure waits until its exits are published", extra={"stage": STAGE})
                 return None
             await forget_names(connection, ids)
         return {"copies": sum(copy is None for copy in copies)}

@@ -105,8 +105,8 @@ class Judging(BaseHandler):
         self, writing: Writing, arrival: Arrival, before: Known, former: Mapping[bytes, bytes], now: int
     ) -> tuple[Copy, list[Change]]:
         profile_id, person, merged_into = arrival.profile_id, arrival.person, arrival.occasion.merged_into
-        # Of a merged profile the exits still name the person; of an erased one they must not.
-        identity = former.get(profile_id) if merged_into else None
+        # The exits still name whom the tools know; of an erased one until they are published.
+        identity = former.get(profile_id)
         due, transitions = judge(
             writing.catalog,
             profile_id.hex(),

@@ -9,6 +9,7 @@ from services.kernel import codec, headers
 from services.kernel.events import Membership, SegmentDefinition, Transition
 from services.kernel.message import Message
 from services.kernel.postgres import Connection
+from services.segment.store.erasing import erased_of, forget_names
 from services.segment.store.statements import PUBLISHED, SQL
 
 BATCH = 1000
@@ -36,9 +37,11 @@ class Transitions:
         return messages
 
     async def published(self, connection: Connection, rows: list[Any]) -> None:
-        """The stream serves rows up to here from now on."""
+        """The stream serves rows up to here from now on, without the names of those who are erased."""
         last = {row["partition"]: row["position"] for row in rows}
         await connection.execute(SQL.set_published, list(last), list(last.values()))
+        erased = await erased_of(connection, list({row["profile_id"] for row in rows}))
+        await forget_names(connection, erased)
         await connection.execute("SELECT pg_notify($1, '')", PUBLISHED)
 
 

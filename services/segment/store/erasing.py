@@ -29,10 +29,22 @@ async def transitions_of(connection: Connection, profile_ids: Sequence[bytes]) -
     return [decode(Transition, row["value"]) for row in rows]
 
 
+async def erased_of(connection: Connection, profile_ids: Sequence[bytes]) -> list[bytes]:
+    """Those of the profiles that are gone for good."""
+    return [row["profile_id"] for row in await connection.fetch(SQL.erased_of, profile_ids)]
+
+
+async def has_unpublished(connection: Connection, profile_ids: Sequence[bytes]) -> bool:
+    """Whether transitions of these profiles are still to be published."""
+    found: bool = await connection.fetchval(SQL.has_unpublished, profile_ids)
+    return found
+
+
 async def forget_names(connection: Connection, profile_ids: Sequence[bytes]) -> int:
-    """Take out of kept transitions whom these profiles were; of how many."""
+    """Take out of published transitions whom these profiles were; of how many. The others keep it until
+    they are published, for tools know people by it."""
     rewritten = []
-    for row in await connection.fetch(SQL.transitions_of, profile_ids):
+    for row in await connection.fetch(SQL.published_transitions_of, profile_ids):
         transition = decode(Transition, row["value"])
         if transition.user_id is not None or transition.anonymous_ids:
             nameless = replace(transition, user_id=None, anonymous_ids=[])

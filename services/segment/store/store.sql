@@ -113,7 +113,7 @@ WHERE t.partition = old.partition AND t.position = old.position
 
 -- name: unpublished
 -- At most so many of each partition and, but for the first, so many bytes in all.
-SELECT partition, position, merged_into, value FROM (
+SELECT partition, position, profile_id, merged_into, value FROM (
     SELECT t.*, sum(octet_length(t.value)) OVER (ORDER BY t.partition, t.position) AS bytes
     FROM published u CROSS JOIN LATERAL (
         SELECT * FROM transitions t
@@ -256,6 +256,21 @@ WHERE coalesce(c.members, 0) <> coalesce(m.members, 0)
 
 -- name: transitions_of
 SELECT partition, position, value FROM transitions WHERE profile_id = ANY($1::bytea[])
+
+-- name: published_transitions_of
+SELECT t.partition, t.position, t.value FROM transitions t
+JOIN published u ON u.partition = t.partition AND t.position <= u.position
+WHERE t.profile_id = ANY($1::bytea[])
+
+-- name: erased_of
+-- Those of the profiles that are gone for good.
+SELECT profile_id FROM records
+WHERE profile_id = ANY($1::bytea[]) AND value IS NULL AND merged_into IS NULL
+
+-- name: has_unpublished
+SELECT EXISTS (
+    SELECT FROM transitions t JOIN published u ON u.partition = t.partition AND t.position > u.position
+    WHERE t.profile_id = ANY($1::bytea[]))
 
 -- name: rewrite_transitions
 UPDATE transitions t SET value = n.value

@@ -166,7 +166,7 @@ class Writing:
         await self._connection.execute("SELECT pg_notify($1, '')", TRANSITIONS)
 
     async def forget_names(self, profile_ids: Iterable[bytes]) -> None:
-        """Take out of kept transitions whom these profiles were."""
+        """Take out of published transitions whom these profiles were."""
         erased = list(profile_ids)
         if erased:
             await forget_names(self._connection, erased)

@@ -7,7 +7,7 @@ import pytest
 
 from services.kernel import codec
 from services.kernel.clock import DAY, HOUR
-from services.kernel.events import Cause
+from services.kernel.events import Cause, Transition
 from services.kernel.outcome import BadRecord, Outage
 from services.kernel.postgres import Pool
 from services.kernel.settings import Settings
@@ -167,8 +167,21 @@ async def test_a_merge_an_unmerge_and_an_erasure(world: World) -> None:
         (3, True, "unmerge"),
         (4, False, "erasure"),
     ]
-    erased = (await world.transitions())[-1]
-    assert (erased.user_id, erased.anonymous_ids) == (None, [])
+    assert (await world.transitions())[-1].user_id == "ada"  # as the tools know her
+
+
+async def test_an_erased_persons_exit_names_her_until_it_is_published(world: World, pool: Pool) -> None:
+    await world.define("berlin", BERLIN)
+    await world.feed(golden("ada", 1, city="Berlin"))
+    await world.feed(golden("ada", 2, city="Berlin", purposes=[]), ("ada", 3, None))  # in one batch
+    transitions = Transitions()
+    async with pool.acquire() as connection, connection.transaction():
+        rows = await transitions.read(connection)
+        assert rows is not None
+        told = [codec.decode(Transition, m.value) for _, _, m in (await transitions.messages(rows))[::2]]
+        assert [(item.member, item.user_id) for item in told] == [(True, "ada"), (False, "ada")]
+        await transitions.published(connection, rows)
+    assert [item.user_id for item in await world.transitions()] == [None, None]
 
 
 async def test_a_zombie_is_rolled_back_whole(world: World, alone: Settings, pool: Pool) -> None:

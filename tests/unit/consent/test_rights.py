@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.consent.domain.copy import copy, decision_values, page
+from services.consent.domain.copy import copy, decision_values, is_theirs, page
 from services.consent.domain.ledger import START, Head, Row, Terms, append
 from services.consent.domain.receipt import receipt
 from services.consent.domain.request_rights import (
     DONE,
     ERASURE,
     FAILED,
+    RECTIFICATION,
     STEPS,
     WAITING,
     Request,
@@ -25,6 +26,7 @@ from services.consent.domain.request_rights import (
     due_at,
     gone_after,
     remains,
+    request_shown,
     state_of,
 )
 from services.consent.domain.visitor import (
@@ -35,7 +37,7 @@ from services.consent.domain.visitor import (
     secret_hash,
     sign_link,
 )
-from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Identifier, normalise
+from services.kernel.identifier import ANONYMOUS_ID, USER_ID, Hasher, Identifier, normalise
 from services.kernel.topics import registry
 
 KEY = bytes(32)
@@ -142,11 +144,27 @@ def test_a_record_is_gone_once_its_segment_has_closed_and_was_cleaned() -> None:
     assert gone_after(compacted) >= 7_000_000
 
 
+@pytest.mark.parametrize(
+    ("type", "state", "final"),
+    [
+        (RECTIFICATION, FAILED, True),
+        (RECTIFICATION, WAITING, False),
+        (ERASURE, FAILED, False),
+        (ERASURE, DONE, True),
+    ],
+)
+def test_what_failed_and_is_not_tried_again_is_final(type: str, state: str, final: bool) -> None:
+    steps = tuple(Step(service, state, DAY, {}, "") for service in STEPS[type])
+    request = Request("r", type, "link", frozenset(), DAY, DAY, steps)
+    assert request_shown(request, {})["final"] is final
+
+
 # --- receipts and copies -------------------------------------------------------------------------------
 
 
-def row(**record: str) -> Row:
-    terms = Terms("d1", "web", ("aa",), {"marketing": "grant", "*": "deny"}, "save", DAY, 2 * DAY)
+def row(*named: bytes, **record: object) -> Row:
+    identifiers = tuple(sorted(id.hex() for id in named))
+    terms = Terms("d1", "web", identifiers, {"marketing": "grant", "*": "deny"}, "save", DAY, 2 * DAY)
     made, _ = append(Head(0, START, 0), terms, msgspec.json.encode(record), b"s" * 16)
     return made
 
@@ -178,12 +196,26 @@ def test_a_receipt_of_an_erased_record_keeps_the_decision() -> None:
     assert made["events"]
 
 
-def test_a_visitor_is_shown_no_other_identifiers_of_a_record() -> None:
-    kept = row(identifiers="user_id:ana", key="server", url="https://shop.example")
-    [visitors] = decision_values([kept], whole=False)
-    [whole] = decision_values([kept], whole=True)
-    assert visitors["value"]["record"] == {"url": "https://shop.example"}
-    assert whole["value"]["record"]["identifiers"] == "user_id:ana"
+def test_who_shares_a_device_is_shown_and_erases_no_others_record() -> None:
+    hasher = Hasher(bytes(16))
+    ana, ben, device = (
+        hasher.of(Identifier.parse(text)) for text in ("user_id:ana", "user_id:ben", "anonymous_id:d")
+    )
+    named = ["anonymous_id:d", "user_id:ana"]
+    kept = row(ana, device, identifiers=named, key="server", url="https://shop.example")
+    assert is_theirs(kept, {ana}, hasher)
+    assert is_theirs(kept, {ana, device}, hasher)
+    [own] = decision_values([kept], {ana, device}, hasher)
+    assert own["value"]["record"]["identifiers"] == named
+    for person in ({device}, {ben, device}):  # a visitor, another user
+        assert not is_theirs(kept, person, hasher)
+        [others] = decision_values([kept], person, hasher)
+        assert others["value"]["record"] == {"url": "https://shop.example"}
+    alone = row(device, identifiers=["anonymous_id:d"])
+    assert is_theirs(alone, {ben, device}, hasher)
+    signal = row(ana, device, origin="event")
+    assert is_theirs(signal, {ana, device}, hasher)
+    assert not is_theirs(signal, {ben, device}, hasher)
 
 
 class _Read(HTMLParser):

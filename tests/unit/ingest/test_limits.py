@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingest.domain import calls, limits
+from services.ingest.domain import calls
 from services.ingest.domain.collecting import Collector
 from services.ingest.domain.payload import Sender, kept
 from services.ingest.domain.times import DAY
+from services.kernel import limits
 from services.kernel.identifier import Hasher
 from services.kernel.outcome import BadRecord
 from tests.support.cleaner import CLEANER

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.kernel.internal import derived, internal_key, internal_token
-from services.kernel.keys import KeyRing, create
+from services.kernel.internal import SCOPE, derived, internal_key, internal_token
+from services.kernel.keys import SCOPES, KeyRing, create
 from services.kernel.settings import Settings
 
 
@@ -13,13 +13,14 @@ def settings(key: bytes) -> Settings:
     return Settings(identifier_key=key, postgres_password="")
 
 
-def test_it_opens_what_people_ask_for_and_nothing_else(tmp_path: Path) -> None:
+def test_it_opens_what_services_ask_each_other_and_nothing_else(tmp_path: Path) -> None:
     own = settings(bytes(32))
     create(tmp_path / "keyring.json", "web", "write", "web")
     ring = KeyRing(tmp_path / "keyring.json", own=[internal_key(own)])
     found = ring.bearer(internal_token(own))
     assert found is not None
-    assert found.scopes == {"privacy:read", "privacy:write"}
+    assert found.scopes == {SCOPE}
+    assert SCOPE not in SCOPES
     assert ring.write_key(internal_token(own)) is None
 
 

@@ -1,4 +1,5 @@
-"""What one event may hold, so that everything behind ingest can read it in bounded time and store it."""
+"""What one event may hold, so that everything behind ingest can read it in bounded time and store it. What a
+person has put right is held to the same."""
 
 from __future__ import annotations
 
