@@ -18,7 +18,7 @@ from services.kernel.message import Message
 from services.kernel.policy import load
 from services.kernel.settings import ROOT, Settings
 from tests.support.clock import ManualClock
-from tests.support.consent import Instance, consent
+from tests.support.consent import Instance, consent, published
 from tests.support.policy import InForce
 from tests.support.profile import make_event
 
@@ -137,6 +137,35 @@ async def test_a_changed_policy_is_taken_up_and_a_wrong_one_changes_nothing(
     write(file, 9)
     await in_force(one, 9)
     await wrong(False)
+
+
+async def test_a_no_to_a_purpose_that_is_gone_is_no_less_a_no_to_the_rest(
+    one: Instance, file: Path, settings: Settings
+) -> None:
+    """Of a page that has been open since before the policy changed, as of a decision sent again."""
+    token = keys.ensure_default_keys(settings)["demo-web"]
+
+    async def post(id: str, purposes: list[str], choice: str = "deny") -> Any:
+        body = {"id": id, "identifiers": {"anonymous_id": "a"}, "purposes": dict.fromkeys(purposes, choice)}
+        answer = await one.http.post("/v1/decisions", json={"writeKey": token, **body})
+        return answer.json() if answer.is_success else answer.status_code
+
+    before = ["analytics", "personalization"]
+    assert (await post("yes", [*before, "marketing"], "grant"))["position"] == 1
+    assert (await post("some", before))["ignored"] == []
+    write(file, 3, "personalization", "tailoring")
+    await in_force(one, 3)
+
+    again = await post("some", before)
+    assert (again["position"], again["ignored"]) == (2, ["personalization"])
+    every = await post("every", [*before, "marketing"])
+    assert every["purposes"] == {"analytics": "deny", "marketing": "deny"}
+    assert (every["position"], every["ignored"]) == (3, ["personalization"])
+    nothing = await post("gone", ["personalization"])
+    assert (nothing["position"], nothing["purposes"], nothing["ignored"]) == (None, {}, ["personalization"])
+    assert await post("grant", before, "grant") == 400
+    [(_, state)] = (await published(settings))[-1:]
+    assert {"analytics", "marketing"} <= set(state.denied)
 
 
 # --- what the catalog lacks ---------------------------------------------------------------------------
