@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.consent.flow.unlisted import KEPT, PER_SOURCE, Search
+from services.consent import store
+from services.consent.flow.unlisted import KEPT, PER_SOURCE, SAMPLES, STANDS, Search
 from services.kernel import codec, keys
 from services.kernel.clock import DAY
 from services.kernel.message import Message
 from services.kernel.policy import load
 from services.kernel.settings import ROOT, Settings
 from tests.support.clock import ManualClock
-from tests.support.consent import Instance, consent, published
+from tests.support.consent import Instance, consent, published, until
 from tests.support.policy import InForce
 from tests.support.profile import make_event
 
@@ -227,3 +228,46 @@ async def test_senders_can_not_fill_the_list(one: Instance, clock: ManualClock, 
     listed = await unlisted(one)
     assert sum(source == "web" for *_, source in listed) == PER_SOURCE
     assert ("event", None, "First", "web") in listed and ("event", None, "Another", "app") in listed
+
+
+async def test_names_that_keep_coming_keep_no_other_away_for_longer_than_a_day(
+    one: Instance, clock: ManualClock, file: Path
+) -> None:
+    invented = [{"name": f"Invented {number}"} for number in range(PER_SOURCE)]
+    late = ("event", None, "Late", "web")
+
+    async def listed_after(*events: dict[str, Any]) -> bool:
+        for start in range(0, len(events), SAMPLES):
+            search = Search(one.pool, InForce(load(file)), clock)
+            await found(search, clock, *events[start : start + SAMPLES])
+        listed = await unlisted(one)
+        assert len(listed) == PER_SOURCE
+        return late in listed
+
+    assert not await listed_after(*invented, {"name": "Late"})
+    clock.advance(STANDS + 1)
+    assert await listed_after({"name": "Late"}, *invented)
+
+
+async def test_a_transaction_that_lost_against_another_does_not_end_the_search(
+    one: Instance, clock: ManualClock, file: Path
+) -> None:
+    search = Search(one.pool, InForce(load(file)), clock)
+    await found(search, clock, {"name": "First"})
+    search = Search(one.pool, InForce(load(file)), clock)
+    search.offer({0: ([Message(b"k", codec.encode(make_event(clock, "m", name="First")))], 0)})
+    async with one.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM unlisted FOR UPDATE")
+        running = asyncio.create_task(search.run())
+        waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+        await until(lambda: one.pool.fetchval(waits))
+        await other.execute(store.QUERIES.lock_unlisted)  # which the search has: it waits longer, so it loses
+    clock.advance(1)
+    search.offer({0: ([Message(b"k", codec.encode(make_event(clock, "n", name="Second")))], 0)})
+
+    async def noted() -> bool:
+        return running.done() or ("event", None, "Second", "web") in await unlisted(one)
+
+    await until(noted)
+    assert not running.done()
+    running.cancel()
