@@ -82,7 +82,19 @@ async def test_anybody_may_ask_from_any_page_and_the_answer_may_be_kept_for_a_mi
         answer = await one.http.get(path, headers={"Origin": "https://shop.example"})
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["cache-control"] == "public, max-age=60"
-    assert (await one.http.get("/v1/policy?jurisdiction=Texas")).status_code == 400
+    for path in ("/v1/policy", "/transparency"):
+        assert (await one.http.get(f"{path}?jurisdiction=Texas")).status_code == 400
+        assert (await one.http.get(f"{path}?jurisdiction=de")).status_code == 200
+
+
+async def test_the_theme_is_whatever_file_the_operator_names(
+    settings: Settings, clock: ManualClock, tmp_path: Path
+) -> None:
+    theme = tmp_path / "colours"
+    theme.write_text(":root {}")
+    async with consent(replace(settings, theme=theme), clock) as named:
+        answer = await named.http.get("/pages/theme.css")
+    assert (answer.text, answer.headers["content-type"]) == (":root {}", "text/css; charset=utf-8")
 
 
 async def test_the_catalog_tells_what_is_collected_in_their_language(one: Instance) -> None:

@@ -7,7 +7,7 @@ const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt
 
 function translation() {
   const texts = Object.fromEntries(Object.entries(policy.texts).map(([name, text]) => [name, escaped(text)]));
-  const more = `<a href="${base}transparency#language=${policy.language}">${texts.more}</a>`;
+  const more = `<a href="${base}transparency?language=${policy.language}">${texts.more}</a>`;
   const note = gpc ? `<span class="candor-gpc">${texts.gpc}</span>` : "";
   const named = policy.purposes.map(({ name }) => `<span>${escaped(name)}</span>`).join(" ");
   const buttons = { acceptAllBtn: texts.accept, acceptNecessaryBtn: texts.reject, closeIconLabel: texts.close };
