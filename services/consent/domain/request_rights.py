@@ -91,12 +91,20 @@ def state_of(steps: Iterable[Step]) -> str:
     return FAILED if FAILED in states else DONE if states == {DONE} else "open"
 
 
+def is_final(request: Request) -> bool:
+    """Whether nothing moves any more: all is done, or what was to be put right could not be, and is kept
+    nowhere: the person asks again."""
+    state = state_of(request.steps)
+    return state == DONE or (state == FAILED and request.type == RECTIFICATION)
+
+
 def request_shown(request: Request, topics: Mapping[str, Holding]) -> dict[str, Any]:
     """A request as the API shows it. ``topics``: all of the registry."""
     return {
         "id": request.id,
         "type": request.type,
         "state": state_of(request.steps),
+        "final": is_final(request),
         "received_at": time_shown(request.received_at),
         "due_at": time_shown(request.due_at),
         "steps": [
