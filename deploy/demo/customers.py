@@ -30,18 +30,23 @@ class Customers:
         """Make the choice that a visitor made in this browser (`candor.choice()`) hold for the account too,
         of which a yes for the browser says nothing. Returns once no later event of theirs can get past it.
 
-        A yes is not passed on when the account has decided since; a no always is. The same choice counts once
-        for an account, however often they log in. Raises Unavailable.
+        A yes is not passed on when the account has decided since; a no always is. The same choice is passed
+        on once to an account, however often they log in. Raises Unavailable.
         """
         if not (choice.get("answered") and choice.get("id") and choice.get("decided_at")):
             return
+        id = f"{choice['id']}-{user_id}"
+        ledger = await self._call("GET", f"/v1/ledger/user_id:{user_id}")
+        if any(one["id"] == id for one in ledger["decisions"]):
+            return
         purposes = {name: "grant" if yes else "deny" for name, yes in choice["purposes"].items()}
-        if await self._decided_since(user_id, choice["decided_at"]):
+        moment = datetime.fromisoformat(choice["decided_at"])
+        if any(datetime.fromisoformat(one["decided_at"]) > moment for one in ledger["decisions"]):
             purposes = {name: said for name, said in purposes.items() if said == "deny"}
         if not purposes:
             return
         decision = {
-            "id": f"{choice['id']}-{user_id}",
+            "id": id,
             "identifiers": {"user_id": user_id},
             "purposes": purposes,
             "method": "propagated",
@@ -54,11 +59,6 @@ class Customers:
         """The address of the customer's own page, for a week. Raises Unavailable."""
         made = await self._call("POST", "/v1/privacy/links", {"identifiers": {"user_id": user_id}})
         return str(made["url"])
-
-    async def _decided_since(self, user_id: str, time: str) -> bool:
-        ledger = await self._call("GET", f"/v1/ledger/user_id:{user_id}")
-        moment = datetime.fromisoformat(time)
-        return any(datetime.fromisoformat(one["decided_at"]) > moment for one in ledger["decisions"])
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:
         """The answer; asked again while there is none, as each of these calls counts once."""

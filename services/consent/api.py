@@ -72,6 +72,9 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
     {"marketing": "deny"}, "method": "reject", "id": "…"}`. The purpose `*` stands for every purpose not named
     beside it. The answer comes once no event of a later request can get past the decision.
 
+    What is denied and is no purpose of the policy (any more) is left out and named in `ignored`; where it
+    was all, nothing is noted and `position` is null. To grant such a purpose is an error.
+
     The key: `Authorization: Bearer`, or a write key as Basic user name or as `writeKey`. With a write key
     anybody may deny, but grant only for an anonymous_id. A person comes with `Authorization: Visitor …` or
     `Link …`, and decides for who they have shown to be. Sent again with the same `id`, it counts once. A
@@ -114,7 +117,8 @@ async def decide(request: Request[Any, Any, Any], state: State) -> dict[str, Any
         ) from None
     await _claim(state, decided, body.get("secret"))
     terms = cast(Terms, noted.terms)  # as of every decision
-    return receipt_shown(terms, noted.position, decided.identifiers)
+    shown = receipt_shown(terms, noted.position, decided.identifiers)
+    return {**shown, "ignored": sorted(state.cleaner.text(name)[0] for name in decided.ignored)}
 
 
 @get(
@@ -227,6 +231,7 @@ def _change(decided: Decided, identifier: str, who: Key | Asking, policy: Policy
         method=decided.method,
         record=msgspec.json.encode(record, order="sorted"),
         asked=asked,
+        ignored=decided.ignored,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from litestar import Request, get, post
@@ -57,7 +57,7 @@ async def show_stats(
     clock: Clock = state.clock
     today = datetime.fromtimestamp(clock.now() / 1_000_000, UTC).date()
     last = _day("until", until) or today
-    first = _day("since", since) or last - timedelta(days=DAYS)
+    first = _day("since", since) or date.fromordinal(max(1, last.toordinal() - DAYS))
     async with state.pool.acquire() as connection:
         counts = await store.choices_between(connection, _number(first), _number(last))
     policy: Policy = state.policies.current

@@ -18,13 +18,14 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
+from services.consent.asking import declared_place
 from services.consent.domain.page import fill, period, preferred
 from services.consent.domain.policy_shown import catalog_shown, policy_shown
 from services.consent.flow.unlisted import KEPT, unlisted_since
 from services.kernel.clock import Clock
 from services.kernel.http import Problem
 from services.kernel.policy import Policy
-from services.kernel.policy.model import Place, is_place
+from services.kernel.policy.model import Place
 from services.kernel.settings import Settings
 
 FOLDER = Path(__file__).parent / "web" / "pages"
@@ -67,14 +68,13 @@ async def show_transparency(
     jurisdiction: Annotated[str | None, QueryParameter(description="A country such as DE, or US-CA")] = None,
 ) -> Response[str]:
     """What is collected, why, for how long and who gets it, for people to read."""
-    if jurisdiction is not None and not is_place(jurisdiction):
-        raise Problem(400, "Bad request", "jurisdiction: expected a country such as DE, or US-CA")
+    place = declared_place(jurisdiction)
     policy: Policy = state.policies.current
     clock: Clock = state.clock
     reader = _reader(request, policy, language)
     seen = await unlisted_since(state.pool, clock.now() - KEPT)
     catalog = catalog_shown(policy, policy.language(reader), seen)
-    return _page("transparency", policy, reader, jurisdiction, catalog=catalog)
+    return _page("transparency", policy, reader, place, catalog=catalog)
 
 
 @get("/preferences", tags=["pages"], media_type="text/html", sync_to_thread=False)
@@ -93,8 +93,8 @@ async def show_asset(state: State, name: FromPath[str]) -> Response[bytes]:
     path = settings.theme if name == THEME else ASSETS.get(name)
     if path is None:
         raise Problem(404, "Not found")
-    content = path.read_bytes() if path.exists() else b""
-    return Response(content, media_type=MEDIA[path.suffix], headers=ASSET_HEADERS)
+    content = path.read_bytes() if path.is_file() else b""
+    return Response(content, media_type=MEDIA[Path(name).suffix], headers=ASSET_HEADERS)
 
 
 HANDLERS: list[HTTPRouteHandler] = [show_transparency, show_preferences, show_asset]

@@ -244,13 +244,23 @@ def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object
 # --- what the catalog lacks --------------------------------------------------------------------------
 
 
+async def lock_unlisted(
+    connection: Connection, sources: Collection[str], forget_before: int
+) -> dict[Unlisted, int]:
+    """What is noted of these sources, with the time when it was first seen, locked until the transaction
+    ends. All that was last seen before ``forget_before`` is forgotten."""
+    await connection.execute(QUERIES.lock_unlisted)
+    await connection.execute(QUERIES.forget_unlisted, forget_before)
+    rows = await connection.fetch(QUERIES.unlisted_of, list(sources))
+    return {Unlisted(*row[:4]): row[4] for row in rows}
+
+
 async def note_unlisted(
-    connection: Connection, found: Sequence[Unlisted], now: int, *, forget_before: int, most: int
+    connection: Connection, noted: Sequence[Unlisted], now: int, leaving: Sequence[Unlisted]
 ) -> None:
-    """Note that these were seen now. Of a source the ``most`` that were seen first are kept, and none that
-    was last seen before ``forget_before``."""
-    await connection.execute(QUERIES.note_unlisted, *_columns(found, 4), now)
-    await connection.execute(QUERIES.trim_unlisted, forget_before, most)
+    """Note that these were seen now, in the place of those that are leaving."""
+    await connection.execute(QUERIES.remove_unlisted, *_columns(leaving, 4))
+    await connection.execute(QUERIES.note_unlisted, *_columns(noted, 4), now)
 
 
 async def read_unlisted(connection: Connection, since: int) -> dict[Unlisted, tuple[int, int]]:

@@ -164,20 +164,25 @@ SELECT * FROM unnest($1::bigint[], $2::int[], $3::bigint[], $4::bigint[], $5::te
 SELECT position, partition, "offset", at, act, hash FROM audit
 WHERE position > $1 AND at >= $3 AND at < $4 ORDER BY position LIMIT $2
 
+-- name: lock_unlisted
+-- One writer at a time, so that the names of a source can be counted.
+SELECT pg_advisory_xact_lock(hashtext('consent unlisted'))
+
+-- name: forget_unlisted
+DELETE FROM unlisted WHERE last_seen < $1
+
+-- name: unlisted_of
+SELECT kind, event, name, source, first_seen FROM unlisted WHERE source = ANY($1::text[])
+
+-- name: remove_unlisted
+DELETE FROM unlisted WHERE (kind, event, name, source) IN (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]))
+
 -- name: note_unlisted
 INSERT INTO unlisted (kind, event, name, source, first_seen, last_seen)
 SELECT kind, event, name, source, $5, $5
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS seen (kind, event, name, source)
 ON CONFLICT (kind, event, name, source) DO UPDATE SET last_seen = excluded.last_seen
-
--- name: trim_unlisted
--- What was last seen before $1, and what came after the first $2 of its source.
-DELETE FROM unlisted WHERE last_seen < $1 OR (kind, event, name, source) IN (
-    SELECT kind, event, name, source FROM (
-        SELECT *, row_number() OVER (PARTITION BY source ORDER BY first_seen, kind, event, name) AS place
-        FROM unlisted
-    ) AS ranked WHERE place > $2
-)
 
 -- name: unlisted
 SELECT kind, event, name, source, first_seen, last_seen FROM unlisted WHERE last_seen >= $1

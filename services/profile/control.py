@@ -35,7 +35,7 @@ class Control:
         self._pool = pool
         self._policies = policies
         self._clock = clock
-        self._refolded: str | None = None
+        self._refolded: tuple[str, int] | None = None
 
     def schedule(self, schedule: Schedule) -> None:
         schedule.every(DAYS_SECONDS, "profile-days", self.turn_days)
@@ -67,9 +67,10 @@ class Control:
     async def refold(self) -> None:
         """Have all profiles folded again once a policy is in force that judges them otherwise. How far that
         is stands in Postgres: whoever comes next goes on."""
-        judged_by, since = self._policies.current.judged_by, self._policies.judging_since
+        # With its time: of a policy that was in force for a moment only, some profiles were folded.
+        judging = judged_by, since = self._policies.current.judged_by, self._policies.judging_since
         now = self._clock.now()
-        if self._refolded == judged_by or (since and now < since + SETTLED_SECONDS * SECOND):
+        if self._refolded == judging or (since and now < since + SETTLED_SECONDS * SECOND):
             return
         async with self._pool.acquire() as connection, connection.transaction():
             await store.begin_refolding(connection, judged_by, now, since)
@@ -78,7 +79,7 @@ class Control:
             async with self._pool.acquire() as connection, connection.transaction():
                 more = await store.mark_page(connection, PAGE)
                 await notify(connection, CHANNEL)
-        self._refolded = judged_by
+        self._refolded = judging
 
     async def count(self) -> None:
         async with self._pool.acquire() as connection:

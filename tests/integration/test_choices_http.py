@@ -95,6 +95,7 @@ async def test_days_are_chosen(one: Instance, clock: ManualClock, tokens: dict[s
     bearer = {"Authorization": f"Bearer {tokens['admin']}"}
     wrong = await one.http.get("/v1/policy/stats", params={"since": "soon"}, headers=bearer)
     assert (wrong.status_code, "since" in wrong.json()["detail"]) == (400, True)
+    assert (await stats(one, tokens["admin"], until="0001-01-05"))["since"] == "0001-01-01"
 
 
 async def test_counting_takes_a_key_and_reading_the_scope(one: Instance, tokens: dict[str, str]) -> None:

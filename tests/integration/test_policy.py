@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.consent.flow.unlisted import KEPT, PER_SOURCE, Search
+from services.consent import store
+from services.consent.flow.unlisted import KEPT, PER_SOURCE, SAMPLES, STANDS, Search
 from services.kernel import codec, keys
 from services.kernel.clock import DAY
 from services.kernel.message import Message
 from services.kernel.policy import load
 from services.kernel.settings import ROOT, Settings
 from tests.support.clock import ManualClock
-from tests.support.consent import Instance, consent
+from tests.support.consent import Instance, consent, published, until
 from tests.support.policy import InForce
 from tests.support.profile import make_event
 
@@ -81,7 +82,19 @@ async def test_anybody_may_ask_from_any_page_and_the_answer_may_be_kept_for_a_mi
         answer = await one.http.get(path, headers={"Origin": "https://shop.example"})
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["cache-control"] == "public, max-age=60"
-    assert (await one.http.get("/v1/policy?jurisdiction=Texas")).status_code == 400
+    for path in ("/v1/policy", "/transparency"):
+        assert (await one.http.get(f"{path}?jurisdiction=Texas")).status_code == 400
+        assert (await one.http.get(f"{path}?jurisdiction=de")).status_code == 200
+
+
+async def test_the_theme_is_whatever_file_the_operator_names(
+    settings: Settings, clock: ManualClock, tmp_path: Path
+) -> None:
+    theme = tmp_path / "colours"
+    theme.write_text(":root {}")
+    async with consent(replace(settings, theme=theme), clock) as named:
+        answer = await named.http.get("/pages/theme.css")
+    assert (answer.text, answer.headers["content-type"]) == (":root {}", "text/css; charset=utf-8")
 
 
 async def test_the_catalog_tells_what_is_collected_in_their_language(one: Instance) -> None:
@@ -137,6 +150,35 @@ async def test_a_changed_policy_is_taken_up_and_a_wrong_one_changes_nothing(
     write(file, 9)
     await in_force(one, 9)
     await wrong(False)
+
+
+async def test_a_no_to_a_purpose_that_is_gone_is_no_less_a_no_to_the_rest(
+    one: Instance, file: Path, settings: Settings
+) -> None:
+    """Of a page that has been open since before the policy changed, as of a decision sent again."""
+    token = keys.ensure_default_keys(settings)["demo-web"]
+
+    async def post(id: str, purposes: list[str], choice: str = "deny") -> Any:
+        body = {"id": id, "identifiers": {"anonymous_id": "a"}, "purposes": dict.fromkeys(purposes, choice)}
+        answer = await one.http.post("/v1/decisions", json={"writeKey": token, **body})
+        return answer.json() if answer.is_success else answer.status_code
+
+    before = ["analytics", "personalization"]
+    assert (await post("yes", [*before, "marketing"], "grant"))["position"] == 1
+    assert (await post("some", before))["ignored"] == []
+    write(file, 3, "personalization", "tailoring")
+    await in_force(one, 3)
+
+    again = await post("some", before)
+    assert (again["position"], again["ignored"]) == (2, ["personalization"])
+    every = await post("every", [*before, "marketing"])
+    assert every["purposes"] == {"analytics": "deny", "marketing": "deny"}
+    assert (every["position"], every["ignored"]) == (3, ["personalization"])
+    nothing = await post("gone", ["personalization"])
+    assert (nothing["position"], nothing["purposes"], nothing["ignored"]) == (None, {}, ["personalization"])
+    assert await post("grant", before, "grant") == 400
+    [(_, state)] = (await published(settings))[-1:]
+    assert {"analytics", "marketing"} <= set(state.denied)
 
 
 # --- what the catalog lacks ---------------------------------------------------------------------------
@@ -198,3 +240,46 @@ async def test_senders_can_not_fill_the_list(one: Instance, clock: ManualClock, 
     listed = await unlisted(one)
     assert sum(source == "web" for *_, source in listed) == PER_SOURCE
     assert ("event", None, "First", "web") in listed and ("event", None, "Another", "app") in listed
+
+
+async def test_names_that_keep_coming_keep_no_other_away_for_longer_than_a_day(
+    one: Instance, clock: ManualClock, file: Path
+) -> None:
+    invented = [{"name": f"Invented {number}"} for number in range(PER_SOURCE)]
+    late = ("event", None, "Late", "web")
+
+    async def listed_after(*events: dict[str, Any]) -> bool:
+        for start in range(0, len(events), SAMPLES):
+            search = Search(one.pool, InForce(load(file)), clock)
+            await found(search, clock, *events[start : start + SAMPLES])
+        listed = await unlisted(one)
+        assert len(listed) == PER_SOURCE
+        return late in listed
+
+    assert not await listed_after(*invented, {"name": "Late"})
+    clock.advance(STANDS + 1)
+    assert await listed_after({"name": "Late"}, *invented)
+
+
+async def test_a_transaction_that_lost_against_another_does_not_end_the_search(
+    one: Instance, clock: ManualClock, file: Path
+) -> None:
+    search = Search(one.pool, InForce(load(file)), clock)
+    await found(search, clock, {"name": "First"})
+    search = Search(one.pool, InForce(load(file)), clock)
+    search.offer({0: ([Message(b"k", codec.encode(make_event(clock, "m", name="First")))], 0)})
+    async with one.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT FROM unlisted FOR UPDATE")
+        running = asyncio.create_task(search.run())
+        waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
+        await until(lambda: one.pool.fetchval(waits))
+        await other.execute(store.QUERIES.lock_unlisted)  # which the search has: it waits longer, so it loses
+    clock.advance(1)
+    search.offer({0: ([Message(b"k", codec.encode(make_event(clock, "n", name="Second")))], 0)})
+
+    async def noted() -> bool:
+        return running.done() or ("event", None, "Second", "web") in await unlisted(one)
+
+    await until(noted)
+    assert not running.done()
+    running.cancel()

@@ -144,6 +144,25 @@ async def test_a_policy_that_judges_otherwise_has_every_profile_folded_again(
     assert await one.value("SELECT last_value FROM versions") == version
 
 
+async def test_what_a_policy_folded_that_was_taken_back_at_once_is_folded_again(
+    world: World, one: Worker, policies: InForce, clock: ManualClock
+) -> None:
+    await world.decide(world.user("u"), granted={"analytics": 1 << 62})
+    await one.control.refold()
+    before = policies.current
+    clock.advance(HOUR)
+    policies.current, policies.judging_since = policy_of(US="opt_in"), clock.now()
+    await world.permit(declared(world, "1", "US", user_id="u"))
+    await run_through(one)
+    assert await purposes(world) == {"u": ["analytics"]}
+    clock.advance(SECOND)
+    policies.current, policies.judging_since = before, clock.now()
+    clock.advance(control.SETTLED_SECONDS * SECOND)
+    await one.control.refold()
+    await run_through(one)
+    assert await purposes(world) == {"u": ["analytics", "marketing"]}
+
+
 async def test_folding_again_goes_on_after_a_restart(
     world: World, one: Worker, policies: InForce, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

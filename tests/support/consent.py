@@ -89,6 +89,7 @@ async def consent(
         KeyRing(settings.keyring, own=[internal_key(settings)]),
         Audit(producer, clock, "consent"),
         cors=CORS,
+        settings=settings,
         pool=pool,
         policies=policies,
         hasher=settings.hasher(),

@@ -8,7 +8,7 @@ commitment to it, so that record and salt can be erased and the chain still be v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -34,9 +34,11 @@ class Terms(Struct, frozen=True):
     expires_at: int
     said_at: int = 0
 
-    def same_choice(self, other: Terms) -> bool:
-        """Whether the other one, of the same id, repeats this one. (GPC is noted only for whom it is new.)"""
-        same = (self.purposes, self.method) == (other.purposes, other.method)
+    def same_choice(self, other: Terms, ignored: Collection[str]) -> bool:
+        """Whether the other one, of the same id, repeats this one, whatever it says of the purposes that are
+        ``ignored`` now. (GPC is noted only for whom it is new.)"""
+        purposes = {name: choice for name, choice in other.purposes.items() if name not in ignored}
+        same = (self.purposes, self.method) == (purposes, other.method)
         return same and (self.method == GPC or self.identifiers == other.identifiers)
 
 

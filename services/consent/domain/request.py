@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -41,13 +41,17 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A decision as it was sent. ``proof``: what else belongs into the record. ``id`` may be None."""
+    """A decision as it was sent. ``proof``: what else belongs into the record. ``id`` may be None.
+
+    ``ignored``: what it denies besides and is no purpose of the policy; it may be all that it says.
+    """
 
     id: str | None
     identifiers: frozenset[Identifier]
     purposes: dict[str, Choice]
     method: str
     proof: dict[str, Any]
+    ignored: frozenset[str] = frozenset()
 
     @property
     def needs_server_key(self) -> bool:
@@ -76,12 +80,14 @@ def read(body: dict[str, Any], purposes: Collection[str], cleaner: Cleaner) -> D
     method = body.get("method", "api")
     if method not in METHODS:
         raise Invalid(f"method: expected one of {', '.join(METHODS)}")
+    chosen, ignored = _purposes(body.get("purposes"), purposes)
     decided = Decided(
         id=_id(body.get("id"), cleaner),
         identifiers=read_identifiers(body, cleaner),
-        purposes=_purposes(body.get("purposes"), purposes),
+        purposes=chosen,
         method=method,
         proof=_proof(body, cleaner),
+        ignored=ignored,
     )
     if method == GPC and "grant" in decided.purposes.values():
         raise Invalid("method: a GPC signal grants nothing")
@@ -137,15 +143,20 @@ def _each_identifier(place: str, value: Any) -> Iterator[Identifier]:
             raise Invalid(f'{place}: expected an object such as {{"user_id": "…"}}')
 
 
-def _purposes(value: Any, known: Collection[str]) -> dict[str, Choice]:
+def _purposes(value: Any, known: Collection[str]) -> tuple[dict[str, Choice], frozenset[str]]:
+    """The choices for the policy's purposes, and what is denied besides. A page may have been open since
+    before the policy changed: a purpose that is gone must not cost a person the rest of their no."""
     if not isinstance(value, dict) or not value:
         raise Invalid('purposes: expected an object such as {"marketing": "deny"}')
+    chosen: dict[str, Choice] = {}
     for name, choice in value.items():
-        if name != EVERY and name not in known:
-            raise Invalid(f"purposes.{name}: unknown purpose, expected one of {', '.join(sorted(known))}, *")
         if choice not in ("grant", "deny"):
             raise Invalid(f"purposes.{name}: expected grant or deny")
-    return cast(dict[str, Choice], value)
+        if name == EVERY or name in known:
+            chosen[name] = choice
+        elif choice == "grant":
+            raise Invalid(f"purposes.{name}: unknown purpose, expected one of {', '.join(sorted(known))}, *")
+    return chosen, frozenset(value.keys() - chosen.keys())
 
 
 def _proof(body: dict[str, Any], cleaner: Cleaner) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -62,6 +62,29 @@ def unlisted(event: Event, policy: Policy) -> set[Unlisted]:
             if trait not in policy.catalog.traits
         ),
     }
+
+
+def make_room(
+    found: Iterable[Unlisted], held: Mapping[Unlisted, int], since: int, most: int
+) -> tuple[list[Unlisted], list[Unlisted]]:
+    """Those of ``found`` to note, and those of ``held`` (with the time when they were noted) that leave for
+    them.
+
+    Of a source there are at most ``most``. Beyond that a new one takes the place of the oldest, once that has
+    stood there since before ``since``: no sender can keep others away for long, nor make them come and go.
+    """
+    found = list(found)
+    noted: list[Unlisted] = []
+    leaving: list[Unlisted] = []
+    for source in dict.fromkeys(item.source for item in found):
+        new = [item for item in found if item.source == source and item not in held]
+        own = sorted((first, item) for item, first in held.items() if item.source == source)
+        lacking = max(0, len(own) + len(new) - most)
+        leave = [item for first, item in own[:lacking] if first < since]
+        noted += new[: max(0, most - len(own) + len(leave))]
+        leaving += leave
+    noted += (item for item in found if item in held and item not in leaving)
+    return noted, leaving
 
 
 def still_unlisted(found: Iterable[Unlisted], policy: Policy) -> Iterator[Unlisted]:

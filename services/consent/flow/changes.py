@@ -18,7 +18,7 @@ class Decide:
     ``record``: the proof for the person, JSON. With method GPC it is noted only for those of the identifiers
     of which no GPC signal is on record. ``said_at`` (µs): when it was said, of what may come long afterwards:
     its grants don't count where a denial was said later. None stands for the time of noting it.
-    ``asked``: where it is counted.
+    ``asked``: where it is counted. ``ignored``: see ``Decided``.
     """
 
     source: str
@@ -29,6 +29,7 @@ class Decide:
     record: bytes
     said_at: int | None = None
     asked: Asked = Asked("", "")
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,8 @@ class Decisions:
             earlier = known.get((change.source, change.id))
             if earlier is not None:
                 position, before = earlier
-                noted[index] = Noted(frozenset(), before, position, not terms.same_choice(before))
+                same = terms.same_choice(before, change.ignored)
+                noted[index] = Noted(frozenset(), before, position, conflict=not same)
                 continue
             if change.said_at is not None:
                 left = rule.without_answered(change.purposes, change.identifiers, change.said_at, told, links)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Mapping
 
 from services.consent import store
-from services.consent.domain.unlisted import Unlisted, unlisted
+from services.consent.domain.unlisted import Unlisted, make_room, unlisted
 from services.kernel import codec
 from services.kernel.clock import DAY, Clock
 from services.kernel.events import Event
 from services.kernel.message import Message
 from services.kernel.outcome import BadRecord
 from services.kernel.policy.watching import InForce
-from services.kernel.postgres import OUTAGES, Pool
+from services.kernel.postgres import OUTAGES, RETRY, Pool
 
 SAMPLES = 50
 """Payloads looked at in a second, each in about 20 µs."""
@@ -25,7 +26,9 @@ MAX_VALUE = 64_000
 KEPT = 30 * DAY
 """So long after it was last seen, what the catalog lacks is shown."""
 PER_SOURCE = 300
-"""Names kept of a source, those seen first: senders choose names."""
+"""Names kept of a source: senders choose names."""
+STANDS = DAY
+"""So long a name keeps its place whatever else comes."""
 _AGAIN_SECONDS = 60
 """A name that goes on coming is noted so often."""
 _REMEMBERED = 10_000
@@ -61,7 +64,7 @@ class Search:
             if found:
                 try:
                     await self._note(found)
-                except OUTAGES as error:
+                except (*OUTAGES, *RETRY) as error:
                     log.info("what the catalog lacks can't be noted now", extra={"why": type(error).__name__})
 
     def _new(self) -> list[Unlisted]:
@@ -73,12 +76,16 @@ class Search:
                 found |= unlisted(codec.decode(Event, self._waiting.popleft()), policy)
             except BadRecord:
                 continue  # profile makes a dead letter of it
-        return sorted(item for item in found if now - self._noted.get(item, float("-inf")) > _AGAIN_SECONDS)
+        new = [item for item in found if now - self._noted.get(item, float("-inf")) > _AGAIN_SECONDS]
+        random.shuffle(new)  # where there is not room for all, no name can see to it that it comes first
+        return new
 
     async def _note(self, found: list[Unlisted]) -> None:
         now = self._clock.now()
         async with self._pool.acquire() as connection, connection.transaction():
-            await store.note_unlisted(connection, found, now, forget_before=now - KEPT, most=PER_SOURCE)
+            held = await store.lock_unlisted(connection, {item.source for item in found}, now - KEPT)
+            noted, leaving = make_room(found, held, now - STANDS, PER_SOURCE)
+            await store.note_unlisted(connection, noted, now, leaving)
         if len(self._noted) + len(found) > _REMEMBERED:
             self._noted.clear()
         self._noted |= dict.fromkeys(found, time.monotonic())

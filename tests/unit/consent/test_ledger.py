@@ -83,10 +83,10 @@ def test_the_rule_reads_what_was_appended() -> None:
 def test_the_same_id_is_a_repetition_only_with_the_same_choice() -> None:
     first = terms(1)
     again = Terms("id 1", "test", first.identifiers, {"marketing": "deny"}, "api", 9, 0)
-    assert again.same_choice(first)
+    assert again.same_choice(first, ())
     for other in (
         Terms("id 1", "test", first.identifiers, {"marketing": "grant"}, "api", 1, 0),
         Terms("id 1", "test", first.identifiers, {"marketing": "deny"}, "reject", 1, 0),
         Terms("id 1", "test", ("11" * 16,), {"marketing": "deny"}, "api", 1, 0),
     ):
-        assert not other.same_choice(first)
+        assert not other.same_choice(first, ())

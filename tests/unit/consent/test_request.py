@@ -34,7 +34,8 @@ anything = st.recursive(
     ("change", "place"),
     [
         ({"purposes": {"marketing": "maybe"}}, "purposes.marketing: expected grant or deny"),
-        ({"purposes": {"sales": "deny"}}, "purposes.sales: unknown purpose"),
+        ({"purposes": {"marketing": "deny", "sales": "grant"}}, "purposes.sales: unknown purpose"),
+        ({"purposes": {"sales": "maybe"}}, "purposes.sales: expected grant or deny"),
         ({"purposes": "*"}, "purposes: expected an object"),
         ({"purposes": {}}, "purposes: expected an object"),
         ({"identifiers": None}, "identifiers: expected an object"),
@@ -73,6 +74,15 @@ def test_anything_is_read_or_refused(body: dict[str, Any]) -> None:
     except Invalid:
         return
     assert decided.identifiers and set(decided.purposes.values()) <= {"grant", "deny"}
+
+
+@given(st.dictionaries(st.sampled_from([*PURPOSES, "*"]) | st.text(), st.just("deny"), min_size=1))
+def test_no_unknown_purpose_costs_a_person_the_rest_of_their_no(denied: dict[str, str]) -> None:
+    """Such as one that a page of yesterday still shows."""
+    decided = read({**BODY, "purposes": denied}, PURPOSES, CLEANER)
+    known = denied.keys() & {*PURPOSES, "*"}
+    assert decided.purposes == dict.fromkeys(known, "deny")
+    assert decided.ignored == denied.keys() - known
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.consent.domain.unlisted import HIDDEN, MAX_NAME, Unlisted, still_unlisted, unlisted
+from services.consent.domain.unlisted import (
+    HIDDEN,
+    MAX_NAME,
+    Unlisted,
+    make_room,
+    still_unlisted,
+    unlisted,
+)
 from services.kernel.policy.model import Catalog, CatalogEvent, Trait
 from tests.support.policy import policy
 from tests.unit.profile.model import event
@@ -74,3 +81,26 @@ def test_what_was_put_into_the_catalog_since_is_listed_no_more() -> None:
         Unlisted("trait", "", "age", "web"),
     ]
     assert list(still_unlisted(seen, POLICY)) == [seen[4]]
+
+
+names = st.builds(Unlisted, st.just("event"), st.just(""), st.sampled_from("abcdefgh"), st.sampled_from("xy"))
+
+
+@given(st.lists(names, unique=True), st.dictionaries(names, st.integers(0, 9)), st.integers(0, 9))
+def test_a_source_s_names_are_bounded_and_only_those_that_stood_long_leave(
+    found: list[Unlisted], held: dict[Unlisted, int], since: int
+) -> None:
+    most = 3
+    noted, leaving = make_room(found, held, since, most)
+    after = {*held, *noted} - {*leaving}
+    assert {*noted} <= {*found} and not {*noted} & {*leaving}
+    for source in "xy":
+        before, now, new = (
+            {item for item in items if item.source == source} for items in (held, after, {*found} - {*held})
+        )
+        left = before - now
+        assert len(now) <= max(most, len(before))
+        assert all(held[item] < since for item in left)
+        assert len(left) <= max(0, len(before | new) - most)
+        old = {item for item in before if held[item] < since}
+        assert new <= now or len(now) >= most and not old & now

@@ -167,6 +167,38 @@ def test_erasing_takes_a_second_yes_and_runs_through_every_service(site: Site) -
     assert site.profile(f"user_id:{user}") is None
 
 
+LOOKED = (
+    "performance.getEntriesByType('resource').filter(({ name }) => name.includes('/v1/privacy/requests/'))"
+)
+
+
+def test_what_failed_for_good_is_said_so_and_not_looked_at_again(site: Site) -> None:
+    user = letters()  # of whom there is no profile to correct
+    wrong = {"type": "rectification", "identifiers": {"user_id": user}, "traits": {"first_name": "Ann"}}
+    site.ask("POST", "consent", "/v1/privacy/requests", "demo-server", json=wrong).raise_for_status()
+    with site.preferences(site.link(user_id=user)) as visit:
+        visit.appears("Correction failed, please ask again", "heading")
+        assert "Profile: failed" in visit.call("text")
+        visit.js("new Promise((over) => setTimeout(over, 3000))")  # longer than till the first look
+        assert visit.js(f"{LOOKED}.length") == 0
+
+
+def test_what_takes_long_is_looked_at_ever_less_often(site: Site) -> None:
+    user = known_person(site)
+    segment = site.services["segment"]
+    segment.kill()
+    try:
+        asked = {"type": "erasure", "identifiers": {"user_id": user}}
+        site.ask("POST", "consent", "/v1/privacy/requests", "demo-server", json=asked).raise_for_status()
+        with site.preferences(site.link(user_id=user)) as visit:
+            visit.until(f"{LOOKED}.length === 3")
+            one, two, three = visit.js(f"{LOOKED}.map(({{ startTime }}) => startTime)")
+            assert three - two > 1.2 * (two - one)
+    finally:
+        segment.start()
+        segment.wait_ready()
+
+
 def test_a_service_that_is_away_is_waited_for(site: Site) -> None:
     user = known_person(site)
     link = site.link(user_id=user)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+
+import httpx
 
 from deploy.demo.segments import PROBED
 from tests.web.popup.browser import Visit
@@ -111,9 +114,32 @@ def test_a_later_no_of_the_account_outlives_a_log_in_with_an_older_yes(site: Sit
         assert allowed(site, user)
 
 
-def allowed(site: Site, user: str) -> bool:
+def allowed(site: Site, user: str, purpose: str = "marketing") -> bool:
     held = site.ask("GET", "consent", f"/v1/decisions/user_id:{user}").json()
-    return bool(held["purposes"]["marketing"]["allowed"])
+    return bool(held["purposes"][purpose]["allowed"])
+
+
+def test_a_choice_of_yes_and_no_is_passed_on_at_the_first_log_in_alone(site: Site) -> None:
+    name = letters()
+    choice = {
+        "answered": True,
+        "id": letters(),
+        "decided_at": datetime.now(UTC).isoformat(),
+        "purposes": {"analytics": True, "marketing": False},
+    }
+
+    def enter() -> str:
+        body = {"name": name, "email": f"{name}@example.com", "choice": choice}
+        answer = httpx.post(f"{site.shop}/login", json=body, timeout=30)
+        return str(answer.raise_for_status().json()["user_id"])
+
+    user = enter()
+    assert enter() == user
+    assert (allowed(site, user, "analytics"), allowed(site, user)) == (True, False)
+    no = {"identifiers": {"user_id": user}, "purposes": {"analytics": "deny"}}
+    site.ask("POST", "consent", "/v1/decisions", "demo-server", json=no).raise_for_status()
+    assert enter() == user
+    assert not allowed(site, user, "analytics")
 
 
 def test_my_data_opens_the_customers_own_page(site: Site) -> None:

@@ -7,7 +7,8 @@ import { showKnown } from "./known.js";
 import { isOpen, showRequests } from "./requests.js";
 import { $, download, element, language, say, text } from "./words.js";
 
-const POLL_MILLISECONDS = 2000;
+// Between two looks at what is under way: the first time, and at most.
+const LOOK_MILLISECONDS = [2000, 30_000];
 
 let client;
 let person; // what opened the page
@@ -60,8 +61,8 @@ function show() {
   follow();
 }
 
-/** Look again while something is under way. */
-function follow() {
+/** Look again while something is under way, ever less often. */
+function follow(delay = LOOK_MILLISECONDS[0]) {
   clearTimeout(waiting);
   if (!me.requests.some(isOpen)) return;
   waiting = setTimeout(async () => {
@@ -73,8 +74,8 @@ function follow() {
     } catch (error) {
       if (!(error instanceof Refused && error.passing)) return;
     }
-    follow();
-  }, POLL_MILLISECONDS);
+    follow(Math.min(delay * 1.5, LOOK_MILLISECONDS[1]));
+  }, delay);
 }
 
 async function again() {

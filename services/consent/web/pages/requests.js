@@ -9,7 +9,10 @@ export function showRequests(requests) {
   $("#requests").replaceChildren(...newest.map(requestOf));
 }
 
-export const isOpen = (request) => request.state !== "done";
+export const isOpen = (request) => !request.final;
+
+/** What failed is tried again, but for what is final. */
+const stateOf = (prefix, state, { final }) => word(prefix, final && state === "failed" ? "final" : state);
 
 function requestOf(request) {
   const item = copyOf("request");
@@ -17,13 +20,13 @@ function requestOf(request) {
   $("h3", item).append(
     element("span", word("type", request.type)),
     " ",
-    element("span", word("state", request.state), `state ${request.state}`),
+    element("span", stateOf("state", request.state, request), `state ${request.state}`),
   );
   const dates = { received: day(request.received_at), due: day(request.due_at) };
   $(".when", item).textContent = text("received", dates);
   $(".steps", item).replaceChildren(
     ...request.steps.map((step) =>
-      element("li", `${word("service", step.service)}: ${word("step", step.state)}`, step.state),
+      element("li", `${word("service", step.service)}: ${stateOf("step", step.state, request)}`, step.state),
     ),
   );
   const remains = request.remains ?? [];
