@@ -114,6 +114,7 @@ class Connection(HttpToolsProtocol):
             parts.append(body)
         self.transport.write(b"".join(parts))
         cycle.message_event.set()
+        cycle.scope["extensions"].clear()  # it holds the cycle, which would have to wait for the collector
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
