@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from services.consent.api import CORS
 from services.consent.control import plan
 from services.consent.flow.audit import audit_loop
+from services.consent.flow.copying import COPIES_AT_ONCE
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.gate import GROUP, STAGE, Gate, gate_loop
 from services.consent.flow.privacy import STAGE as PRIVACY
@@ -100,6 +101,7 @@ async def build(settings: Settings, health: Health, clock: Clock) -> AsyncIterat
             requests=requests,
             visitors=Visitors(settings, pool, hasher, clock),
             neighbours=neighbours,
+            copies=asyncio.Semaphore(COPIES_AT_ONCE),
             topics=topics.registry(),
             cleaner=Cleaner(Rules.load(settings.ingest_rules)),
         )

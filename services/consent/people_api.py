@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Annotated, Any, TypeAlias
 
@@ -23,7 +24,7 @@ from services.consent.flow.privacy import Requests
 from services.consent.flow.reading import in_force
 from services.consent.flow.visitors import Visitors
 from services.kernel.clock import DAY
-from services.kernel.http import BEARER, Problem, note, require
+from services.kernel.http import BEARER, RETRY_SECONDS, Problem, note, require
 from services.kernel.internal import Neighbours
 from services.kernel.policy import Policy
 
@@ -161,7 +162,7 @@ async def me_copy(request: Call, state: State) -> Response[dict[str, Any]]:
 @get("/v1/me/copy.html", name="me.copy_html", media_type=MediaType.HTML, tags=["people"], responses=_UNPROVEN)
 async def me_copy_page(request: Call, state: State) -> Response[str]:
     """The same as a page to read."""
-    made = page(await _copy(request, state))
+    made = await asyncio.to_thread(page, await _copy(request, state))
     policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(made, media_type=MediaType.HTML, headers=_download("my-data.html") | policy)
 
@@ -170,14 +171,20 @@ HANDLERS = [claim, make_link, me, me_receipt, me_copy, me_copy_page]
 
 
 async def _copy(request: Call, state: State) -> dict[str, Any]:
+    """Raises Problem 503 while as many are put together as may be: each is held in memory whole."""
     asking = await proven(request, state)
+    copies: asyncio.Semaphore = state.copies
+    if copies.locked():
+        retry = {"Retry-After": str(RETRY_SECONDS)}
+        raise Problem(503, "Busy", "other copies are being put together: try again", headers=retry)
     requests: Requests = state.requests
     neighbours: Neighbours = state.neighbours
-    person = await requests.person(asking.proven.how, asking.named, asking.actor)
-    await log_asked(request, asking, person)
-    return await copy_of(
-        state.pool, neighbours, state.hasher, asking.proven, person, asking.actor, state.clock
-    )
+    async with copies:
+        person = await requests.person(asking.proven.how, asking.named, asking.actor)
+        await log_asked(request, asking, person)
+        return await copy_of(
+            state.pool, neighbours, state.hasher, asking.proven, person, asking.actor, state.clock
+        )
 
 
 def _download(name: str) -> dict[str, str]:

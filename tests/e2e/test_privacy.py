@@ -270,6 +270,15 @@ async def test_a_visitors_secret_reaches_what_came_under_that_visitor_and_nothin
     await person.candor.command("verify")
 
 
+async def test_copies_do_not_crowd_out_the_rest(person: Person) -> None:
+    asked = [person.get("/v1/me/copy", person.as_link) for _ in range(12)]
+    answers = await asyncio.gather(*asked)
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 503}
+    assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
+    assert (await person.get("/v1/me/copy", person.as_link)).status_code == 200
+
+
 async def test_the_first_secret_stands(person: Person) -> None:
     claim = {"writeKey": person.candor.tokens["demo-web"], "anonymous_id": person.visitor}
     url = person.candor.url("consent", "/v1/visitors")

@@ -12,6 +12,7 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from services.consent.api import CORS
+from services.consent.flow.copying import COPIES_AT_ONCE
 from services.consent.flow.decisions import TRANSACTION_SECONDS, Decisions
 from services.consent.flow.privacy import Requests
 from services.consent.flow.publication import TOPIC, UNPUBLISHED, Publications, StateSource
@@ -100,6 +101,7 @@ async def consent(
         requests=requests,
         visitors=Visitors(settings, pool, settings.hasher(), clock),
         neighbours=neighbours,
+        copies=asyncio.Semaphore(COPIES_AT_ONCE),
         topics=registry(),
         cleaner=CLEANER,
     )

@@ -17,6 +17,8 @@ from services.kernel.internal import Neighbours
 from services.kernel.postgres import Pool
 
 PATH = "/v1/privacy/copy"
+COPIES_AT_ONCE = 2
+"""Of a process: the gate runs beside them."""
 
 
 async def copy_of(
