@@ -74,6 +74,31 @@ def test_a_choice_by_purpose(shop: Shop) -> None:
     assert row["method"] == "save"
 
 
+def test_a_yes_to_a_purpose_that_is_gone_costs_nobody_the_no_beside_it(shop: Shop) -> None:
+    before = shop.policy()
+    more = copy.deepcopy(before)
+    more["version"] += 1
+    more["purposes"].append("polls")
+    for texts in more["texts"].values():
+        texts["purposes"]["polls"] = {"name": "Polls", "description": "To ask you."}
+    shop.set_policy(more)
+    try:
+        with shop.browser.visit() as visit:
+            visit.call("forgetCache")
+            visit.call("reload")
+            visit.appears()
+            visit.click("Choose in detail")
+            visit.appears(LAYER, "dialog")
+            visit.js("document.querySelector('[value=polls]').click()")
+            shop.set_policy({**before, "version": more["version"] + 1})
+            visit.click("Save my choice")
+            kept = visit.acknowledged()
+        [row] = shop.ledger(kept["anonymous_id"])
+        assert row["purposes"] == dict.fromkeys(NOTHING, "deny")
+    finally:
+        shop.set_policy({**before, "version": more["version"] + 2})
+
+
 def test_it_is_asked_again_when_the_texts_change_and_closing_leaves_the_choice_alone(shop: Shop) -> None:
     before = shop.policy()
     changed = copy.deepcopy(before)

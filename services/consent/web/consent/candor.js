@@ -29,13 +29,13 @@ function preferences() {
   return `${base}preferences#${new URLSearchParams(own)}`;
 }
 
-async function fetchPolicy() {
+async function fetchPolicy(cache = "default") {
   const spoken = language || document.documentElement.lang || navigator.language;
   const query = new URLSearchParams({ writeKey, language: spoken });
   if (jurisdiction) query.set("jurisdiction", jurisdiction);
   for (let delay = RETRY[0]; ; delay = Math.min(delay * 2, RETRY[1])) {
     try {
-      const answer = await fetch(`${base}v1/policy?${query}`, { credentials: "omit" });
+      const answer = await fetch(`${base}v1/policy?${query}`, { credentials: "omit", cache });
       if (answer.ok) return await answer.json();
     } catch {}
     await pause(delay);

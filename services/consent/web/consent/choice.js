@@ -106,6 +106,7 @@ async function send() {
   for (let delay = RETRY[0]; saved.pending && saved.pending[0]; ) {
     const decision = saved.pending[0];
     const status = await post("v1/decisions", decision);
+    if (status === 400 && (await withoutGone(decision))) continue;
     if (![200, 400, 409].includes(status)) {
       await pause(delay);
       delay = Math.min(delay * 2, RETRY[1]);
@@ -116,6 +117,17 @@ async function send() {
   }
   sending = false;
   changed();
+}
+
+// A yes to a purpose that the policy has lost since is refused with all that was said beside it. Whether that was so: then
+// the rest of it waits to be sent in its place.
+async function withoutGone(decision) {
+  const known = (await fetchPolicy("reload")).purposes.map(({ id }) => id);
+  const left = Object.entries(decision.purposes).filter(([name]) => known.includes(name));
+  if (!left.length || left.length === Object.keys(decision.purposes).length) return false;
+  const rest = { ...decision, purposes: Object.fromEntries(left) };
+  write({ pending: read().pending.map((one) => (one.id === decision.id ? rest : one)) });
+  return true;
 }
 
 // The status of the answer, 0 when there is none. Its type stays text/plain, which needs no preflight.
