@@ -11,7 +11,7 @@ from services.consent import store
 from services.consent.domain.counting import SHOWN, WHOLE, Asked, Counted
 from services.kernel import metrics
 from services.kernel.clock import DAY, Clock
-from services.kernel.postgres import OUTAGES, Pool
+from services.kernel.postgres import OUTAGES, RETRY, Pool
 
 WRITE_SECONDS = 1.0
 
@@ -37,7 +37,7 @@ class Showings:
         try:
             async with self._pool.acquire() as connection:
                 await store.count_choices(connection, self._clock.now() // DAY, counts)
-        except OUTAGES as error:
+        except (*OUTAGES, *RETRY) as error:
             self._counts += counts
             log.warning("showings wait to be counted", extra={"why": type(error).__name__})
 
